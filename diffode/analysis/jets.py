@@ -1,0 +1,175 @@
+r"""A process that stands for every process: α and t as generic power series of λ.
+
+A condition that holds for random Taylor coefficients of α(λ) and t(λ) holds for every process. All levels are power
+series in h around λ_0 = 0; σ = α e^{−λ}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+from diffode import phi
+from diffode.plan import Level
+from diffode.series import PRIME, ModularSeries, Series
+
+Scalar = Any
+
+
+@dataclass(frozen=True)
+class JetLevel(Level):
+    """A level whose rates are known as series."""
+
+    rate_alpha: Any = None
+    rate_sigma: Any = None
+
+    @property
+    def dalpha(self) -> Any:
+        return self.rate_alpha
+
+    @property
+    def dsigma(self) -> Any:
+        return self.rate_sigma
+
+
+@dataclass(frozen=True)
+class JetProcess:
+    """The process with α(u) = Σ alpha_i u^i and t(u) = Σ time_i u^i, u = λ.
+
+    Attributes
+    ----------
+    alpha_jet, time_jet : tuple of scalars
+        alpha_jet[0] and time_jet[1] are not 0.
+    degree : int
+        Series are known to O(h^degree).
+    modular : bool
+        Whether numbers are taken modulo a prime or are fractions.
+    """
+
+    alpha_jet: tuple[Scalar, ...]
+    time_jet: tuple[Scalar, ...]
+    degree: int
+    modular: bool
+
+    @staticmethod
+    def random(degree: int, random: Random) -> JetProcess:
+        """Generic jets modulo the prime of `ModularSeries`."""
+
+        def draw(count: int) -> tuple[int, ...]:
+            return tuple(random.randrange(1, PRIME) for _ in range(count))
+
+        return JetProcess(draw(degree + 1), draw(degree + 1), degree, True)
+
+    @staticmethod
+    def plain(degree: int) -> JetProcess:
+        """A small rational instance, for residuals that can be read: α = 1 + u/2, t = −u + u²/2."""
+        zeros = (Fraction(0),) * degree
+        alpha = (Fraction(1), Fraction(1, 2), *zeros)
+        time = (Fraction(0), Fraction(-1), Fraction(1, 2), *zeros)
+        return JetProcess(alpha[: degree + 1], time[: degree + 1], degree, False)
+
+    @property
+    def kind(self) -> type[Series]:
+        return ModularSeries if self.modular else Series
+
+    def variable(self) -> Series:
+        """The small step h."""
+        return self.kind.variable(self.degree)
+
+    def constant(self, value: Scalar) -> Series:
+        """A number as a series."""
+        return self.kind.constant(value, self.degree)
+
+    def level(self, t: Any = None, *, lam: Any = None, sigma: Any = None, rho: Any = None) -> JetLevel:
+        """The level told by one of its names, as the process of the package has it."""
+        if lam is not None:
+            return self._at(lam)
+        if rho is not None:
+            return self._at(-phi.log(rho))
+        if t is not None:
+            return self._at(self._solve(self.time_jet, t))
+        falling = [self._noise_jet(n) for n in range(len(self.alpha_jet))]
+        return self._at(self._solve(falling, sigma))
+
+    def _noise_jet(self, n: int) -> Scalar:
+        """The n-th coefficient of σ(u) = α(u) e^{−u}."""
+        one = self.kind([1])
+        exponential = Fraction(1)
+        total = one * 0
+        for k in range(n + 1):
+            total = total + self.kind([self.alpha_jet[n - k]]) * exponential
+            exponential = exponential * Fraction(-1, k + 1)
+        return total[0] if total.coefficients else 0
+
+    def _at(self, u: Any) -> JetLevel:
+        u = u if isinstance(u, Series) else self.constant(u)
+        alpha, slope = self._value(self.alpha_jet, u)
+        time, pace = self._value(self.time_jet, u)
+        shrink = phi.exp(-u)
+        return JetLevel(time, alpha, alpha * shrink, u, self, slope / pace, (slope - alpha) * shrink / pace)
+
+    def _value(self, jet: Sequence[Scalar], u: Series) -> tuple[Series, Series]:
+        """Σ jet_i u^i and its derivative."""
+        value, slope = self.constant(jet[-1]), self.constant(0)
+        for c in reversed(jet[:-1]):
+            slope = slope * u + value
+            value = value * u + self.constant(c)
+        return value, slope
+
+    def _solve(self, jet: Sequence[Scalar], target: Any) -> Series:
+        """The small u with Σ jet_i u^i = target, by Newton's method: the known terms double with every turn."""
+        u = self.constant(0)
+        for _ in range(self.degree.bit_length() + 1):
+            value, slope = self._value(jet, u)
+            u = u - (value - target) / slope
+        return u
+
+
+@dataclass(frozen=True)
+class JetGrid:
+    """Levels of a jet process: the past, the base λ = 0, and steps ahead."""
+
+    process: JetProcess
+    levels: tuple[Level, ...]
+
+
+def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable: str, random: Random) -> JetGrid:
+    """A grid around λ = 0.
+
+    Parameters
+    ----------
+    process : JetProcess
+    past, ahead : int
+        Steps before and after the base level.
+    spacing : {"uniform", "smooth", "rough"}
+        Equal steps; steps whose ratios are 1 + O(h); steps with random ratios.
+    variable : {"lam", "rho", "t", "sigma"}
+        The variable in which that holds.
+    random : Random
+        Where the ratios come from.
+    """
+    h = process.variable()
+    offsets: list[Scalar] = [0]
+    for _ in range(past):
+        offsets.insert(0, offsets[0] - _ratio(spacing, process, random))
+    for _ in range(ahead):
+        offsets.append(offsets[-1] + _ratio(spacing, process, random))
+    moves = [h * c if c else h * 0 for c in offsets]
+    if spacing == "smooth":
+        moves = [m + m * m * Fraction(1, 3) for m in moves]
+    if variable == "lam":
+        return JetGrid(process, tuple(process.level(lam=m) for m in moves))
+    base = process.level(lam=process.constant(0))
+    if variable == "rho":
+        return JetGrid(process, tuple(process.level(rho=base.rho - m) for m in moves))
+    start = getattr(base, variable)
+    return JetGrid(process, tuple(process.level(**{variable: start - m}) for m in moves))
+
+
+def _ratio(spacing: str, process: JetProcess, random: Random) -> Scalar:
+    if spacing != "rough":
+        return 1
+    return random.randrange(1, PRIME) if process.modular else Fraction(random.randrange(1, 7), random.randrange(1, 7))

@@ -1,0 +1,240 @@
+"""Verification: every check that applies to a solver, put together in a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+
+from diffode.analysis.certificate import Certificate, Check
+from diffode.analysis.soundness import consistency, zero_stability
+from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
+from diffode.analysis.fixed_point import probe
+from diffode.analysis.order_proof import OrderProof, prove_order
+from diffode.analysis.slopes import MARGIN, Slope
+from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture
+from diffode.errors import BranchError, DiffodeError, PlanError, SolverError
+from diffode.grids import uniform_lambda
+from diffode.plan import Evaluate
+from diffode.process import VP, Process, named
+from diffode.solvers import Solver, get_solver
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the next check, how many are done, and how many there are."""
+
+_NAMES = {"lam": "λ", "rho": "ρ", "t": "t", "sigma": "σ"}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is verified, and on which process."""
+
+    solver: Solver
+    process: Process
+
+    @property
+    def variable(self) -> str:
+        return self.solver.uniform or "lam"
+
+    @property
+    def spacing(self) -> str:
+        return "uniform" if self.solver.uniform else "rough"
+
+
+def verify(
+    solver: str | Solver,
+    process: Process | str | None = None,
+    progress: Progress | None = None,
+    stop_at_failure: bool = False,
+) -> Certificate:
+    """The truth about a solver: order proved and measured, stability at h = 0, exact errors on Gaussian data.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        A name, a solver, or a file ("path/to/file.py", "file.py:name").
+    process : Process or str, optional
+        Where it is measured; VP by default. What is proved holds for every process.
+    progress : callable, optional
+        Told the name of each check before it runs.
+    stop_at_failure : bool
+        Whether to leave out the checks after the first that fails.
+
+    Returns
+    -------
+    Certificate
+        `.verdict`, `.checks`, `.order`, `.to_json()`, `.to_html(path)`.
+
+    Raises
+    ------
+    SolverError
+        If there is no such solver, or its rule cannot be traced.
+
+    Examples
+    --------
+    >>> import diffode as de
+    >>> certificate = de.verify("ddim")
+    >>> certificate.verdict, certificate.order, certificate["order_proof"].verdict
+    ('PASS', 1.0, 'PASS')
+    """
+    chosen = get_solver(solver)
+    where = named(process) if isinstance(process, str) else process or VP()
+    subject = _Subject(chosen, where)
+    plan = probe(chosen)
+    plan.require_linear("verification")
+    chosen.plan(uniform_lambda(where, chosen.history + 2))  # a process that cannot serve the rule says so here
+    checks: list[Check] = []
+    planned = list(_checks(subject, plan.is_deterministic))
+    for done, (name, run) in enumerate(planned):
+        if progress is not None:
+            progress(name, done, len(planned))
+        checks.append(_guarded(name, run, chosen))
+        if stop_at_failure and checks[-1].verdict == "FAIL":
+            break
+    if plan.is_deterministic and len(checks) == len(planned):
+        checks.append(_agreement(checks))
+    facts = {
+        "prediction": chosen.prediction,
+        "history": chosen.history,
+        "evaluations_per_step": evaluations_per_step(chosen),
+        "stochastic": not plan.is_deterministic,
+        "source": chosen.source,
+        "summary": chosen.summary,
+    }
+    return Certificate(chosen.name, chosen.order, tuple(checks), repr(where), facts, subject)
+
+
+def evaluations_per_step(solver: Solver) -> int:
+    """Evaluations that one step in the middle of a run takes."""
+    plan = probe(solver)
+    last = max((row.step for row in plan.rows if isinstance(row, Evaluate)), default=0)
+    return sum(isinstance(row, Evaluate) and row.step == last for row in plan.rows)
+
+
+def _checks(subject: _Subject, deterministic: bool) -> Iterator[tuple[str, Callable[[], Check]]]:
+    solver, process = subject.solver, subject.process
+    yield "consistency", lambda: consistency(solver, process)
+    if deterministic:
+        yield "order_proof", lambda: _proof(subject)
+    yield "zero_stability", lambda: zero_stability(solver, process)
+    if deterministic:
+        yield "order_gaussian", lambda: _measured("order_gaussian", order_gaussian(solver, process, subject.variable),
+        solver) yield "order_mixture", lambda: _mixture(subject) yield "order_started", lambda:
+        _started(order_started(solver, process), solver) return
+    yield "order_gaussian", lambda: _measured("order_gaussian", w2_order(solver, process), solver, "exact W2 distance")
+    yield "order_mixture", lambda: _measured(
+        "order_mixture", weak_order_mixture(solver, process), solver, "law after one step, by quadrature"
+    )
+    yield "weak_order", lambda: _measured("weak_order", weak_order(solver, process), solver, "exact mean and deviation")
+    yield "strong_order", lambda: _strong(subject)
+
+
+def _guarded(name: str, run: Callable[[], Check], solver: Solver) -> Check:
+    """A check that cannot be made is inconclusive, and says why; a rule that cannot be traced is an error."""
+    try:
+        return run()
+    except BranchError as problem:
+        return Check(name, "INCONCLUSIVE", detail=str(problem))
+    except SolverError:
+        raise
+    except (DiffodeError, ArithmeticError, TypeError) as problem:
+        if isinstance(problem, TypeError) and name != "order_proof":
+            raise
+        return Check(name, "INCONCLUSIVE", None, solver.order, detail=f"{problem}")
+
+
+# --- one check each -----------------------------------------------------------------------------------------
+
+
+def _proof(subject: _Subject) -> Check:
+    solver = subject.solver
+    proof = prove_order(solver, spacing=subject.spacing, variable=subject.variable)
+    text = f"{proof.conditions} conditions, chance of a false identity below {proof.chance:.0e}"
+    where = f" on equal steps in {_NAMES[subject.variable]}" if solver.uniform else ""
+    if proof.order >= solver.order:
+        above = "" if not proof.complete or proof.order == solver.order else f"; the rule has order {proof.order}"
+        beyond = f"; the next order {proof.failures[0]}" if proof.failures else "" return Check("order_proof", "PASS",
+        proof.order, solver.order, detail=f"order {proof.order}{where}: {text}{above}{beyond}")
+    reason = str(proof.failures[0])
+    gentler = _gentler(solver, proof)
+    detail = f"order {proof.order}{where}, not {solver.order:g}: {reason}{gentler}"
+    return Check("order_proof", "FAIL", proof.order, solver.order, detail=detail)
+
+
+def _gentler(solver: Solver, found: OrderProof) -> str:
+    """Whether a rule that misses its order on rough grids has it on smooth or on uniform ones."""
+    for spacing in ("smooth", "uniform"):
+        for variable in ("lam", "rho", "t"):
+            if found.spacing == spacing and found.variable == variable:
+                continue
+            try:
+                proof = prove_order(solver, spacing=spacing, variable=variable)
+            except (PlanError, ArithmeticError):
+                continue
+            if proof.order >= solver.order:
+                steps = "smoothly varying" if spacing == "smooth" else "equal"
+                hint = f" (declare uniform={variable!r})" if spacing == "uniform" else ""
+                return f"; it has order {proof.order} on {steps} steps in {_NAMES[variable]} only{hint}"
+    return ""
+
+
+def _measured(name: str, slope: Slope, solver: Solver, what: str = "") -> Check:
+    verdict = slope.judge(solver.order)
+    text = f"slope {slope}" + (f", {what}" if what else "")
+    if verdict == "PASS" and slope.value > solver.order + 0.5:
+        text += "; steeper than claimed"
+        text += " (common on a linear problem)" if name == "order_gaussian" else ": worth a look"
+    if isfinite(slope.value):
+        text += f"; h from {slope.window[1]:.3g} to {slope.window[0]:.3g}, floor {slope.floor:.0e}"
+    window = slope.window if isfinite(slope.value) else None
+    return Check(name, verdict, slope.value, solver.order, window, text, slope)
+
+
+def _mixture(subject: _Subject) -> Check:
+    solver, process = subject.solver, subject.process
+    check = _measured("order_mixture", order_mixture(solver, process, subject.spacing, subject.variable), solver)
+    if check.verdict == "PASS" or solver.uniform:
+        return check
+    for spacing in ("smooth", "uniform"):
+        slope = order_mixture(solver, process, spacing, "lam")
+        if slope.judge(solver.order) == "PASS":
+            note = f"{check.detail}; on {spacing} grids in λ the slope is {slope}"
+            return Check(check.name, check.verdict, check.value, check.expected, check.window, note, check.slope)
+    return check
+
+
+def _started(slope: Slope, solver: Solver) -> Check:
+    """The rule as shipped is held to converging; its order is reported beside the claim."""
+    converges = isfinite(slope.value) and slope.value >= 1 - MARGIN
+    window = slope.window if isfinite(slope.value) else None
+    detail = f"slope {slope} with the rule's own start and end"
+    true_order = solver.reaches or solver.order
+    if converges and slope.value < true_order - MARGIN:
+        detail += f", which cost it order {true_order:g}"
+    verdict = "PASS" if converges else "INCONCLUSIVE" if not isfinite(slope.value) else "FAIL"
+    return Check("order_started", verdict, slope.value, None, window, detail, slope)
+
+
+def _strong(subject: _Subject) -> Check:
+    solver = subject.solver
+    slope = strong_order(solver, subject.process)
+    claim = solver.strong_order if solver.strong_order is not None else 0.5
+    verdict = slope.judge(claim)
+    source = "claimed" if solver.strong_order is not None else "not claimed; held to 0.5"
+    detail = f"slope {slope} against a fine path of the same Brownian motion ({source})"
+    return Check("strong_order", verdict, slope.value, claim, slope.window, detail, slope)
+
+
+def _agreement(checks: list[Check]) -> Check:
+    """Proof and measurement must say the same; where they do not, one of them is wrong."""
+    found = {check.name: check for check in checks}
+    proof, mixture = found["order_proof"], found["order_mixture"]
+    if proof.value is None or mixture.value is None or not isfinite(mixture.value):
+        return Check("agreement", "INCONCLUSIVE", detail="proof or measurement is missing")
+    interval = mixture.slope.interval if mixture.slope else 0.0
+    gap = mixture.value - proof.value
+    detail = f"proved {proof.value:g}, measured {mixture.value:.2f} on the mixture"
+    beyond = proof.expected is not None and proof.value > proof.expected
+    if -MARGIN - interval <= gap and (gap <= 0.5 + interval or beyond):
+        return Check("agreement", "PASS", gap, 0.0, None, detail)
+    return Check("agreement", "FAIL", gap, 0.0, None, detail + ": they disagree, so one of them is wrong")

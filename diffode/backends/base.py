@@ -1,0 +1,176 @@
+"""Running a plan, row by row, on any array that has arithmetic.
+
+A backend differs from another in how it combines arrays, draws normals and checks them; that is what `Arrays` says.
+The walk over the rows, with registers freed after their last use, is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from diffode.brownian import factors
+from diffode.errors import ModelError, PlanError
+from diffode.kinds import Number
+from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
+
+Array = Any
+Noise = Any
+"""A seed, a generator of the backend's library, or a sequence of arrays."""
+
+
+class Arrays(Protocol):
+    """What a backend must be able to do with its arrays."""
+
+    name: str
+
+    def check_state(self, x: Array) -> None:
+        """Raise ModelError where x is not a floating-point array of this backend."""
+        ...
+
+    def array(self, values: np.ndarray) -> Array:
+        """An array of this backend with the values of a NumPy array."""
+        ...
+
+    def combine(self, terms: Sequence[tuple[Number, Array]]) -> Array:
+        """Σ c · x, in the precision of the arrays."""
+        ...
+
+    def normal(self, source: Any, index: int, x: Array) -> Array:
+        """A standard normal of the shape of x from a seed or a generator, for the noise row of this index."""
+        ...
+
+    def finite(self, x: Array) -> bool:
+        """Whether every entry is a number."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What running a plan leaves: the registers asked for."""
+
+    registers: dict[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.registers[name]
+
+
+def execute(
+    arrays: Arrays,
+    plan: Plan,
+    model: Any,
+    inputs: Sequence[Array],
+    noise: Noise = None,
+    keep: Sequence[str] = (),
+    on_row: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Run a plan.
+
+    Parameters
+    ----------
+    arrays : Arrays
+        The backend.
+    plan : Plan
+    model : Model
+        Asked by `predict(x, level, prediction, at, to, output)`.
+    inputs : sequence of arrays
+        One per input register of the plan.
+    noise : seed, generator or sequence of arrays
+        Where the noise rows get their values. A seed gives the same normals on every backend and device; a sequence
+        is assigned to the noise rows in order, as it stands.
+    keep : sequence of str
+        Registers to return besides those that the plan keeps.
+    on_row : callable, optional
+        Called with (rows done, rows in all).
+
+    Raises
+    ------
+    ModelError
+        If the model returns NaN or ∞ (which step and t), or inputs are missing.
+    PlanError
+        If the plan draws noise and none is given.
+    """
+    if len(inputs) != len(plan.inputs):
+        raise PlanError(
+            f"{plan.solver}: the plan has {len(plan.inputs)} inputs ({', '.join(plan.inputs)}), got {len(inputs)}"
+        )
+    for x in inputs:
+        arrays.check_state(x)
+    registers: dict[str, Array] = dict(zip(plan.inputs, inputs, strict=True))
+    wanted = set(keep) | plan.kept
+    draw = _draws(arrays, plan, noise, inputs[0])
+    last = plan.last_use
+    ending: dict[int, list[str]] = {}
+    for name, i in last.items():
+        if name not in wanted:
+            ending.setdefault(i, []).append(name)
+    for i, row in enumerate(plan.rows):
+        if isinstance(row, Evaluate):
+            registers[row.out] = _evaluate(arrays, plan, model, row, registers[row.x])
+        elif isinstance(row, Combine):
+            terms = [(_coefficient(c, registers), registers[name]) for c, name in row.terms]
+            registers[row.out] = arrays.combine(terms) if terms else 0 * inputs[0]
+        elif isinstance(row, Dynamic):
+            registers[row.out] = row.function(*(registers[name] for name in row.inputs))
+        else:
+            registers[row.out] = draw(row)
+        for name in ending.get(i, ()):
+            del registers[name]
+        if on_row is not None:
+            on_row(i + 1, len(plan.rows))
+    return Run({name: registers[name] for name in wanted})
+
+
+def _coefficient(c: Any, registers: dict[str, Array]) -> Any:
+    return c.factor * registers[c.dynamic] if isinstance(c, Scaled) else c
+
+
+def _evaluate(arrays: Arrays, plan: Plan, model: Any, row: Evaluate, x: Array) -> Array:
+    try:
+        value = model.predict(x, row.level, row.prediction, row.at, row.to, row.output)
+    except ModelError as problem:
+        raise ModelError(f"{plan.solver}, step {row.step}: {problem}") from problem
+    if not arrays.finite(value):
+        where = f"at step {row.step}, t={row.level.t}"
+        if not arrays.finite(x):
+            raise ModelError(
+                f"{plan.solver}: the state itself is not finite {where}; the solver diverged (take smaller steps, or "
+                "a solver with a larger stability region)"
+            )
+        raise ModelError(f"{plan.solver}: the model returned NaN or ∞ {where}")
+    return value
+
+
+def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any], Array]:
+    rows = plan.noises
+    if rows and noise is None:
+        raise PlanError(
+            f"{plan.solver} draws noise {len(rows)} times; give noise=seed, a generator, or a sequence of arrays"
+        )
+    position = {row.out: k for k, row in enumerate(rows)}
+    if isinstance(noise, (list, tuple)):
+        if len(noise) != len(rows):
+            raise PlanError(f"{plan.solver} draws noise {len(rows)} times, but noise= holds {len(noise)} arrays")
+        return lambda row: noise[position[row.out]]
+    weights = factors(plan)
+    needed = {j: k for k, row in enumerate(rows) for j in weights[row.out]}
+    normals: dict[int, Array] = {}
+
+    def draw(row: BrownianIncrement | Normal) -> Array:
+        k = position[row.out]
+        normals[k] = arrays.normal(noise, k, x)
+        mix = weights[row.out]
+        value = normals[k] if len(mix) == 1 else arrays.combine([(w, normals[j]) for j, w in mix.items()])
+        for j in [j for j in normals if needed.get(j, k) <= k]:
+            del normals[j]
+        return value
+
+    return draw
+
+
+def seeded(seed: int, index: int) -> np.random.Generator:
+    """The generator of one noise row: the same for every backend, device and order of evaluation."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))

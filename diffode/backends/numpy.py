@@ -1,0 +1,47 @@
+"""The reference backend: NumPy arrays, one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from diffode.backends.base import seeded
+from diffode.errors import ModelError
+from diffode.kinds import Number
+
+name = "numpy"
+
+
+def check_state(x: Any) -> None:
+    if not isinstance(x, np.ndarray):
+        raise ModelError(
+            f"x_T must be a NumPy array for backend='numpy', not {type(x).__name__}; convert it with "
+            "numpy.asarray, or choose backend='torch'"
+        )
+    if not np.issubdtype(x.dtype, np.floating):
+        raise ModelError(f"x_T must hold floating-point numbers, not {x.dtype}; convert it with .astype(float)")
+    if x.ndim < 1:
+        raise ModelError("x_T must have shape (batch, …), not ()")
+
+
+def array(values: np.ndarray) -> np.ndarray:
+    return values
+
+
+def combine(terms: Sequence[tuple[Number, np.ndarray]]) -> np.ndarray:
+    total: Any = None
+    for c, x in terms:
+        c = np.asarray(c, dtype=x.dtype) if isinstance(c, np.ndarray) else float(c)
+        total = c * x if total is None else total + c * x
+    return total
+
+
+def normal(source: Any, index: int, x: np.ndarray) -> np.ndarray:
+    generator = source if isinstance(source, np.random.Generator) else seeded(int(source), index)
+    return generator.standard_normal(x.shape).astype(x.dtype, copy=False)
+
+
+def finite(x: np.ndarray) -> bool:
+    return bool(np.isfinite(x).all())

@@ -1,0 +1,42 @@
+"""`diffode new`: a commented solver file to start from."""
+
+from __future__ import annotations
+
+from keyword import iskeyword
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffode.cli import files, terminal
+from diffode.errors import DiffodeError
+
+TEMPLATE = Path(__file__).with_name("template.py")
+NAME = "my_solver"
+"""The name of the rule in the template."""
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, my_solver.py for instance.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> int:
+    """Write a commented solver file to start from.
+
+    `diffode verify FILE` passes it as it is.
+    """
+    write(file, force)
+    terminal.say(f"wrote {file}; next: diffode verify {file}")
+    return 0
+
+
+def write(file: Path, force: bool = False) -> None:
+    """The template under the name of a file."""
+    files.check_suffix(file, ".py")
+    files.check_writable(file)
+    if not file.stem.isidentifier() or iskeyword(file.stem):
+        raise DiffodeError(
+            f"cannot write {file}: the solver takes the file's name, and {file.stem!r} is no Python name"
+        )
+    if file.exists() and not force:
+        raise DiffodeError(f"{file} is there already; choose another name, or --force to replace it")
+    files.write_text(file, TEMPLATE.read_text(encoding="utf-8").replace(NAME, file.stem))

@@ -1,0 +1,67 @@
+"""What the commands print: plain tables, verdicts coloured on a terminal only, a progress line on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
+
+
+def console(stderr: bool = False) -> Console:
+    """Standard output or error; brackets and colons are printed as they stand ("[λλ]" is a tree, not a style)."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def say(text: str | Text = "") -> None:
+    """One line, never broken."""
+    console().print(text, soft_wrap=True)
+
+
+def verdict(word: str) -> Text:
+    """A verdict in its colour."""
+    return Text(word, style=STYLES[word])
+
+
+def table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+    """An empty table without rules; where the line is too short, the last column gives way.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings.
+    right : sequence of str
+        Those to be set flush right.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in columns:
+        last = name == columns[-1]
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=not last, overflow="fold")
+    return made
+
+
+def cut(text: str) -> Text:
+    """A cell that is cut where it does not fit, in place of wrapping."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+@contextmanager
+def progress(title: str) -> Generator[Callable[[str, int, int], None]]:
+    """A progress line on a terminal, gone when all is done; nothing elsewhere.
+
+    Yields a function of (what is being done, how many are done, how many there are).
+    """
+    to = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Progress(*columns, console=to, transient=True, disable=not to.is_terminal) as line:
+        task = line.add_task(title)
+
+        def update(what: str, done: int, total: int) -> None:
+            line.update(task, description=f"{title}: {what}" if what else title, completed=done, total=total)
+
+        yield update

@@ -1,0 +1,78 @@
+"""`diffode verify`: certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffode.cli import files, inputs, terminal
+
+if TYPE_CHECKING:
+    from diffode.analysis.certificate import Certificate
+
+
+def verify(
+    solvers: Annotated[
+        list[str], typer.Argument(metavar="SOLVER_OR_FILE", help="Names, FILE.py (all solvers in it), FILE.py:NAME.")
+    ],
+    process: inputs.ProcessName = None,
+    json: inputs.Json = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="DIR", help="Write DIR/SOLVER.html, a report in one file.")
+    ] = None,
+) -> int:
+    """Prove and measure the order of solvers.
+
+    Exit code: 0 when every verdict is PASS, 1 when one is FAIL, 2 for bad input, 3 when some are INCONCLUSIVE and none
+    FAIL.
+    """
+    from diffode.analysis.verification import verify
+    from diffode.process import named
+
+    chosen, where = inputs.solvers(solvers), named(process or "vp")
+    files.check_writable(json)
+    if report is not None:
+        inputs.require("matplotlib", "plot")
+        files.check_folder(report)
+    certificates: list[Certificate] = []
+    for solver in chosen:
+        with terminal.progress(solver.name) as update:
+            certificates.append(verify(solver, where, progress=update))
+        if json != files.STDOUT:
+            show(certificates[-1])
+        if report is not None:
+            path = write_report(certificates[-1], report)
+            terminal.console(stderr=json == files.STDOUT).print(f"report: {path}", soft_wrap=True)
+    found = [certificate.as_dict() for certificate in certificates]
+    files.write_json(json, found[0] if len(found) == 1 else found)
+    return exit_code([certificate.verdict for certificate in certificates])
+
+
+def exit_code(verdicts: list[str]) -> int:
+    """What the shell is told of several verdicts."""
+    return 1 if "FAIL" in verdicts else 3 if "INCONCLUSIVE" in verdicts else 0
+
+
+def show(certificate: Certificate) -> None:
+    """A certificate as a table."""
+    claimed, order = f"{certificate.claimed_order:g}", certificate.order
+    verified = "open" if order is None else f"{order:g}"
+    title = f"{certificate.solver}: claimed order {claimed}, verified {verified}, on {certificate.process}: "
+    terminal.say(terminal.Text(title) + terminal.verdict(certificate.verdict))
+    checks = terminal.table(("check", "verdict", "value", "evidence"), right=("value",))
+    for check in certificate.checks:
+        value = "" if check.value is None else f"{check.value:z.2f}"
+        checks.add_row(check.name, terminal.verdict(check.verdict), value, check.detail)
+    terminal.console().print(checks)
+    terminal.say()
+
+
+def write_report(certificate: Certificate, folder: Path) -> Path:
+    """The report of a certificate in a folder, which is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{certificate.solver}.html"
+    with files.replacing(path) as draft:
+        certificate.to_html(draft)
+    return path

@@ -1,0 +1,42 @@
+"""Errors, each one sentence that names the thing, its value and the remedy.
+
+All of them are `ValueError` (or `ImportError` where something is not installed), so that code which
+knows nothing of diffode can still catch them; the command line turns them into one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class DiffodeError(ValueError):
+    """Something that the caller gave cannot be used; the message says what and how to mend it."""
+
+
+class GridError(DiffodeError):
+    """A time grid that is too short, not strictly monotone, or outside its process."""
+
+
+class ProcessError(DiffodeError):
+    """A forward process whose parameters, times or levels make no sense."""
+
+
+class ModelError(DiffodeError):
+    """A model whose output has the wrong shape, dtype or device, or is not finite."""
+
+
+class SolverError(DiffodeError):
+    """A step rule, or a name or file that should lead to one, that cannot be used."""
+
+
+class PlanError(DiffodeError):
+    """A plan that does not allow what is asked of it (a nonlinear row in a linear analysis, say)."""
+
+
+class BranchError(SolverError):
+    """A step rule compared a coefficient with another while its numbers had no definite value."""
+
+
+class MissingExtra(ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; install it with: python -m pip install 'diffode[{extra}]'")

@@ -1,0 +1,118 @@
+"""Models around models: what changes only the network's output stands here, never in a solver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffode.errors import ModelError
+from diffode.models.base import Array, Model, like, namespace
+from diffode.plan import Level
+from diffode.process import Process
+
+
+class Wrapped(Model):
+    """A model that changes the data prediction of another."""
+
+    prediction = "x0"
+
+    def __init__(self, model: Model) -> None:
+        if not isinstance(model, Model):
+            raise ModelError(
+                f"{type(self).__name__}: needs a model (data.denoiser(process), Denoiser(fn, process, …)), "
+                f"not {type(model).__name__}"
+            )
+        self.model = model
+        self.process: Process = model.process
+        self.multiple = model.multiple
+
+
+class Guided(Wrapped):
+    r"""Classifier-free guidance.
+
+        D = D_u + w (D_c − D_u)
+
+    Parameters
+    ----------
+    conditional, unconditional : Model
+        Of the same process; w = 1 is the conditional one.
+    scale : float
+        w.
+
+    References
+    ----------
+    Ho and Salimans, arXiv:2207.12598, eq. (6), with w there 1 less.
+    """
+
+    def __init__(self, conditional: Model, unconditional: Model, scale: float) -> None:
+        super().__init__(conditional)
+        self.unconditional, self.scale = unconditional, float(scale)
+        self.multiple = conditional.multiple + unconditional.multiple
+
+    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
+        if output == "conditional":
+            return self.model.predict(x, level, "x0", to=to)
+        base = self.unconditional.predict(x, level, "x0", to=to)
+        if output == "unconditional":
+            return base
+        return base + self.scale * (self.model.predict(x, level, "x0", to=to) - base)
+
+
+class DynamicThreshold(Wrapped):
+    r"""Dynamic thresholding of the data prediction, per sample.
+
+        s = max(floor, quantile_q |D|),    D ← clip(D, −s, s)/s · floor
+
+    Parameters
+    ----------
+    model : Model
+    quantile : float
+        q.
+    floor : float
+        The largest magnitude of the data.
+
+    References
+    ----------
+    Saharia et al., arXiv:2205.11487, section 2.3.
+    """
+
+    def __init__(self, model: Model, quantile: float = 0.995, floor: float = 1.0) -> None:
+        super().__init__(model)
+        if not 0 < quantile <= 1:
+            raise ModelError(f"DynamicThreshold: quantile must lie in (0, 1], not {quantile}")
+        self.quantile, self.floor = quantile, floor
+
+    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
+        d = self.model.predict(x, level, "x0", to=to, output=output)
+        xp = namespace(d)
+        flat = xp.abs(d).reshape(len(d), -1)
+        s = xp.quantile(flat, self.quantile, 1)
+        s = xp.where(s > self.floor, s, xp.ones_like(s) * self.floor).reshape(-1, *(1,) * (d.ndim - 1))
+        return xp.clip(d, -s, s) * (self.floor / s)
+
+
+class Anchored(Model):
+    r"""A model of an anchored process x = α x_0 + b μ + σ ε, as one of the ordinary process y = x − b μ.
+
+    Solvers act on y; the network still sees x.
+
+    Parameters
+    ----------
+    model : Model
+        Of an anchored process.
+    mu : array
+        The anchor, broadcasting against the state.
+    """
+
+    def __init__(self, model: Model, mu: Any) -> None:
+        self.model, self.mu = model, mu
+        self.process, self.prediction, self.multiple = model.process, model.prediction, model.multiple
+
+    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
+        value = self.model.native(x + self.shift(level, x), level, output, to)
+        if self.prediction == "velocity":
+            value = value - like(self.process.danchor(level.t), x) * self.mu
+        return value
+
+    def shift(self, level: Level, x: Array) -> Array:
+        """b μ at a level."""
+        return like(self.process.anchor(level.t), x) * self.mu

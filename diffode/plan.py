@@ -1,0 +1,365 @@
+"""The plan: what a solver does, as a list of linear rows, and nothing else.
+
+Every row defines one register; nothing is overwritten. A plan knows no solver, no model and no array:
+
+    d0 = Evaluate(x0, level, prediction)       one evaluation of the network
+    w0 = BrownianIncrement(a → b, clock)       a named piece of the reverse Brownian path
+    z0 = Normal(key)                           an independent standard normal (churn, Restart, Langevin)
+    c0 = Dynamic(name, registers)              a coefficient that depends on registers
+    x1 = Combine((a, x0), (b, d0), (1, w0))    a linear combination
+
+Because the coefficients depend on the process and the grid only, one list serves to run on arrays, to be
+expanded in powers of h, to be drawn as a stability region and to be pushed through a Gaussian exactly.
+What can be read off the rows (`nfe`, `is_linear`, `is_deterministic`, lifetimes) is derived, never declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from diffode.errors import PlanError
+from diffode.kinds import Number, divide, infinite
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A noise level x = α x_0 + σ ε of a process, told by all its names at once.
+
+    Parameters
+    ----------
+    t, alpha, sigma, lam : number or array
+        Time, signal and noise coefficients, and λ = log(α/σ). Each is computed directly by the process,
+        so that none has lost digits to another. Arrays broadcast against the state: one level per
+        sample, frame or element.
+    process : Process, optional
+        Where the level comes from; asked for rates (`dalpha`, `dsigma`) when a rule needs them.
+    """
+
+    t: Number
+    alpha: Number
+    sigma: Number
+    lam: Number
+    process: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def rho(self) -> Number:
+        """ρ = σ/α = e^{−λ}, the noise level of the rescaled state x/α (EDM's sigma)."""
+        return divide(self.sigma, self.alpha)
+
+    @property
+    def dalpha(self) -> Number:
+        """dα/dt."""
+        return self.process.dalpha(self.t)
+
+    @property
+    def dsigma(self) -> Number:
+        """dσ/dt."""
+        return self.process.dsigma(self.t)
+
+    @property
+    def singular(self) -> bool:
+        """True where λ = ±∞ (σ = 0 or α = 0) in any entry."""
+        return infinite(self.lam)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """One evaluation of the network: register `x` at `level`, its output given in `prediction`.
+
+    `at` is the level told to the network where it differs, `to` the target of a map G(x, t, s), `output` a
+    named branch (the unconditional one, say). `step` is the index of the grid step, for messages.
+    """
+
+    out: str
+    x: str
+    level: Level
+    prediction: str
+    step: int = 0
+    at: Level | None = None
+    to: Level | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class Combine:
+    """The linear combination Σ coefficient · register; a coefficient may name a `Dynamic` row."""
+
+    out: str
+    terms: tuple[tuple[Number, str], ...]
+
+
+@dataclass(frozen=True)
+class BrownianIncrement:
+    """∫_a^b ((c − c_a)/(c_b − c_a))^moment dW_c of the reverse Brownian path, scaled to unit variance.
+
+    `covariances` lists the earlier increments of the same stream that overlap this one, with their
+    covariance, so that a plan can be run without knowing its clocks.
+    """
+
+    out: str
+    a: Level
+    b: Level
+    clock: str
+    moment: int = 0
+    stream: int = 0
+    covariances: tuple[tuple[str, Number], ...] = ()
+
+
+@dataclass(frozen=True)
+class Normal:
+    """An independent standard normal, named by a key: noise that is not of the reverse path."""
+
+    out: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """A coefficient that a pure function computes from registers (a signal-to-noise step size, say)."""
+
+    out: str
+    name: str
+    function: Callable[..., Any]
+    inputs: tuple[str, ...]
+
+
+Row = Evaluate | Combine | BrownianIncrement | Normal | Dynamic
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """factor · (the value of a `Dynamic` row): the only coefficient that is not a number."""
+
+    dynamic: str
+    factor: Number = 1.0
+
+    def __mul__(self, other: Number) -> Scaled:
+        return Scaled(self.dynamic, self.factor * other)
+
+    def __truediv__(self, other: Number) -> Scaled:
+        return Scaled(self.dynamic, self.factor / other)
+
+    def __neg__(self) -> Scaled:
+        return Scaled(self.dynamic, -self.factor)
+
+    __rmul__ = __mul__
+
+
+class Linear:
+    """A linear expression over registers, the only thing a step rule can compute.
+
+        2 * x - d / 3
+
+    Sums and differences of expressions, and products and quotients by coefficients; anything else
+    (a product of two expressions, a sum with a number) is not linear and raises TypeError.
+    """
+
+    __slots__ = ("terms",)
+    __array_ufunc__ = None
+
+    def __init__(self, terms: Mapping[str, Number]) -> None:
+        self.terms = dict(terms)
+
+    def __add__(self, other: Linear) -> Linear:
+        if not isinstance(other, Linear):
+            if isinstance(other, (int, float)) and other == 0:  # so that sum() works
+                return self
+            return NotImplemented
+        terms = dict(self.terms)
+        for name, c in other.terms.items():
+            if name not in terms:
+                terms[name] = c
+            elif isinstance(terms[name], Scaled) or isinstance(c, Scaled):
+                raise PlanError(
+                    f"register {name} gets two coefficients, one of them dynamic; "
+                    "add them up in the function of the Dynamic row"
+                )
+            else:
+                terms[name] = terms[name] + c
+        return Linear(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Linear:
+        return Linear({name: -c for name, c in self.terms.items()})
+
+    def __sub__(self, other: Linear) -> Linear:
+        return self + (-other) if isinstance(other, Linear) else NotImplemented
+
+    def __mul__(self, c: Number) -> Linear:
+        if isinstance(c, Linear):
+            return NotImplemented
+        return Linear({name: _times(c, a) for name, a in self.terms.items()})
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, c: Number) -> Linear:
+        if isinstance(c, Linear):
+            return NotImplemented
+        return Linear({name: a / c for name, a in self.terms.items()})
+
+    def __repr__(self) -> str:
+        return " + ".join(f"{c} {name}" for name, c in self.terms.items()) or "0"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A compiled solver: rows, the registers that come in, and the registers that matter afterwards.
+
+    Parameters
+    ----------
+    rows : tuple of rows
+    inputs : tuple of str
+        Registers that exist before the first row: the state, then what a continued run remembers.
+    states : tuple of str
+        The register of the state at each level of the grid, the first and the last included.
+    levels : tuple of Level
+        The levels of the grid.
+    memory : mapping
+        What the last step leaves behind, as `diffode.trace.Memory` describes it.
+    solver : str
+        Name of the rule, for titles and messages.
+
+    Examples
+    --------
+    >>> import diffode as de
+    >>> process = de.EDM()
+    >>> plan = de.compile("dpmpp_2m", process, de.grids.karras(process, 3))
+    >>> plan.nfe, plan.is_linear, plan.is_deterministic, plan.peak_live
+    (3, True, True, 4)
+    """
+
+    rows: tuple[Row, ...]
+    inputs: tuple[str, ...]
+    states: tuple[str, ...]
+    levels: tuple[Level, ...]
+    memory: Any = None
+    solver: str = ""
+
+    # --- facts derived from the rows ---
+
+    @cached_property
+    def nfe(self) -> int:
+        """Evaluations of the network for one sample."""
+        return sum(isinstance(row, Evaluate) for row in self.rows)
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """True where every coefficient is a number (no `Dynamic` row)."""
+        return not any(isinstance(row, Dynamic) for row in self.rows)
+
+    @cached_property
+    def is_deterministic(self) -> bool:
+        """True where no noise enters."""
+        return not any(isinstance(row, (BrownianIncrement, Normal)) for row in self.rows)
+
+    @cached_property
+    def noises(self) -> tuple[BrownianIncrement | Normal, ...]:
+        """The rows that draw noise, in order."""
+        return tuple(row for row in self.rows if isinstance(row, (BrownianIncrement, Normal)))
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """Registers that outlive the last row: the final state and what a continued run needs."""
+        remembered = self.memory.registers() if self.memory is not None else ()
+        return frozenset([self.states[-1], *remembered])
+
+    @cached_property
+    def last_use(self) -> dict[str, int]:
+        """The index of the last row that reads each register; len(rows) for those that are kept."""
+        last: dict[str, int] = dict.fromkeys(self.inputs, -1)
+        for i, row in enumerate(self.rows):
+            last[row.out] = i
+            for name in reads(row):
+                last[name] = i
+        last.update(dict.fromkeys(self.kept, len(self.rows)))
+        return last
+
+    @cached_property
+    def peak_live(self) -> int:
+        """The largest number of arrays alive at once, the inputs included: the memory a run needs."""
+        live = set(self.inputs)
+        peak = len(live)
+        for i, row in enumerate(self.rows):
+            live.add(row.out)
+            peak = max(peak, len(live))
+            live -= {name for name in live if self.last_use[name] <= i}
+        return peak
+
+    def head(self, k: int) -> Plan:
+        """The plan up to the state at level k: every row until that state is there, and none after."""
+        end = next((i for i, row in enumerate(self.rows) if row.out == self.states[k]), -1) + 1
+        return Plan(self.rows[:end], self.inputs, self.states[: k + 1], self.levels[: k + 1], None, self.solver)
+
+    def require_linear(self, what: str) -> None:
+        """Raise PlanError, naming the row, where an analysis needs a linear plan and this one is not."""
+        for row in self.rows:
+            if isinstance(row, Dynamic):
+                raise PlanError(
+                    f"{what} needs a linear plan, but row {row.out} of {self.solver or 'the plan'} is the "
+                    f"Dynamic row {row.name!r}; analyse the solver without it, or measure by running it"
+                )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        from diffode.serial import same
+
+        return isinstance(other, Plan) and same(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    # --- out and in ---
+
+    def __str__(self) -> str:
+        from diffode.printing import table
+
+        return table(self)
+
+    def latex(self) -> str:
+        """The rows as an aligned LaTeX environment."""
+        from diffode.printing import latex
+
+        return latex(self)
+
+    def to_json(self) -> str:
+        """The plan as JSON, exact: floats, arrays, fractions and mpmath numbers come back as they were."""
+        from diffode.serial import dumps
+
+        return dumps(self)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """The plan that `to_json` wrote."""
+        from diffode.serial import loads
+
+        return loads(text)
+
+
+def reads(row: Row) -> tuple[str, ...]:
+    """The registers that a row reads."""
+    if isinstance(row, Evaluate):
+        return (row.x,)
+    if isinstance(row, Combine):
+        dynamic = tuple(c.dynamic for c, _ in row.terms if isinstance(c, Scaled))
+        return tuple(name for _, name in row.terms) + dynamic
+    if isinstance(row, Dynamic):
+        return row.inputs
+    return ()
+
+
+def _times(c: Number, a: Number) -> Number:
+    """c·a, where NumPy would otherwise make an array of objects from a fraction."""
+    if isinstance(c, Fraction) and isinstance(a, np.ndarray):
+        return float(c) * a
+    return c * float(a) if isinstance(a, Fraction) and isinstance(c, np.ndarray) else c * a

@@ -1,0 +1,139 @@
+"""Plans and formulas for reading: an aligned table for the terminal, LaTeX for a paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from diffode.kinds import Number, package_of
+from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, Normal, Plan, Row, Scaled
+
+_TITLE = "{solver}{of} {steps} steps, {nfe} evaluations, {kind}, {live} arrays at once"
+
+
+def table(plan: Plan) -> str:
+    """The rows as aligned lines: register, what it is, and for an evaluation where.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    str
+    """
+    noise = "deterministic" if plan.is_deterministic else "stochastic"
+    title = _TITLE.format(
+        solver=plan.solver, of=":" if plan.solver else "", steps=len(plan.states) - 1, nfe=plan.nfe,
+        kind=noise if plan.is_linear else f"{noise}, with dynamic rows", live=plan.peak_live,
+    )  # fmt: skip
+    lines = [(name, "input", "") for name in plan.inputs] + [_line(row) for row in plan.rows]
+    name_width = max(len(name) for name, _, _ in lines)
+    text_width = max(len(text) for _, text, _ in lines)
+    body = [f"  {n:>{name_width}}  {t:<{text_width}}  {where}".rstrip() for n, t, where in lines]
+    return "\n".join([title, *body])
+
+
+def _line(row: Row) -> tuple[str, str, str]:
+    if isinstance(row, Evaluate):
+        extra = f" to {place(row.to)}" if row.to else ""
+        extra += f" told {place(row.at)}" if row.at else ""
+        branch = f"[{row.output}]" if row.output else ""
+        return row.out, f"{row.prediction}{branch}({row.x})", f"at {place(row.level)}{extra}"
+    if isinstance(row, Combine):
+        return row.out, _sum(row), ""
+    if isinstance(row, BrownianIncrement):
+        moment = f", moment {row.moment}" if row.moment else ""
+        return row.out, f"Brownian increment ({row.clock}{moment})", f"{place(row.a)} → {place(row.b)}"
+    if isinstance(row, Normal):
+        return row.out, f"normal {row.key}", ""
+    return row.out, f"{row.name}({', '.join(row.inputs)})", "dynamic"
+
+
+def place(level: Level) -> str:
+    """A level in a few characters."""
+    return f"t={number(level.t)} (λ={number(level.lam)})"
+
+
+def number(c: Number) -> str:
+    """A number in a few characters; an array by its extremes."""
+    if isinstance(c, np.ndarray):
+        return f"[{c.min():.6g} … {c.max():.6g}]"
+    if package_of(c) == "float":
+        return f"{float(c):.6g}"
+    if package_of(c) == "mpmath":
+        return str(c.context.nstr(c, 12))
+    return str(c)
+
+
+def _coefficient(c: Number | Scaled) -> str:
+    return f"{number(c.factor)}·{c.dynamic}" if isinstance(c, Scaled) else number(c)
+
+
+def _sum(row: Combine) -> str:
+    text = ""
+    for c, name in row.terms:
+        factor = _coefficient(c)
+        if factor.startswith("-"):
+            text += f" − {factor[1:]} {name}" if text else f"−{factor[1:]} {name}"
+        else:
+            text += f" + {factor} {name}" if text else f"{factor} {name}"
+    return text or "0"
+
+
+def latex(plan: Plan) -> str:
+    r"""The rows as an `aligned` environment, one line each.
+
+    Parameters
+    ----------
+    plan : Plan
+        With SymPy coefficients the lines are the formula of the paper; with floats, its values.
+
+    Returns
+    -------
+    str
+    """
+    lines = [_latex_line(row) for row in plan.rows]
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def _latex_line(row: Row) -> str:
+    out = _latex_register(row.out)
+    if isinstance(row, Evaluate):
+        symbol = {"x0": r"\hat x_0", "eps": r"\hat\varepsilon", "score": "s", "velocity": "u", "v": r"\hat v"}
+        return f"{out} &= {symbol[row.prediction]}({_latex_register(row.x)};\\, t={_latex_number(row.level.t)})"
+    if isinstance(row, BrownianIncrement):
+        return f"{out} &\\sim \\mathcal N(0, I) \\text{{ over }} [{_latex_number(row.a.t)}, {_latex_number(row.b.t)}]"
+    if isinstance(row, Normal):
+        return f"{out} &\\sim \\mathcal N(0, I)"
+    if isinstance(row, Dynamic):
+        inputs = ", ".join(_latex_register(name) for name in row.inputs)
+        return f"{out} &= \\mathrm{{{row.name}}}({inputs})"
+    return f"{out} &= {_latex_sum(row)}"
+
+
+def _latex_sum(row: Combine) -> str:
+    text = ""
+    for c, name in row.terms:
+        factor = (
+            f"{_latex_number(c.factor)}\\,{_latex_register(c.dynamic)}" if isinstance(c, Scaled) else _latex_number(c)
+        )
+        separator = "" if not text or factor.startswith("-") else " + "
+        text += f"{separator}{factor}\\,{_latex_register(name)}"
+    return text or "0"
+
+
+def _latex_number(c: Any) -> str:
+    if package_of(c) == "sympy":
+        from sympy import latex as sympy_latex
+
+        text = str(sympy_latex(c))
+        return rf"\left({text}\right)" if c.is_Add else text
+    return number(c)
+
+
+def _latex_register(name: str) -> str:
+    letters = name.rstrip("0123456789")
+    digits = name[len(letters) :]
+    return f"{letters}_{{{digits}}}" if digits else name

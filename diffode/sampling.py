@@ -1,0 +1,226 @@
+"""Compile and sample: the two calls that most users need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffode.backends import execute, get_backend
+from diffode.errors import DiffodeError, ModelError
+from diffode.grids import TimeGrid
+from diffode.models import Anchored, Model
+from diffode.plan import Plan
+from diffode.process import Process
+from diffode.solvers import Solver, get_solver
+from diffode.trace import Memory
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a run leaves for the next: the plan's memory and the arrays in it."""
+
+    memory: Memory
+    values: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The outcome of a run.
+
+    Attributes
+    ----------
+    x : array, shape (batch, …)
+        The state at the last level.
+    nfe : int
+        Evaluations of the model for one sample.
+    passes : int
+        Network passes: nfe times what one evaluation of the model takes (2 with guidance).
+    trajectory : tuple of arrays
+        The state at every level of the grid; empty where `trajectory=False`.
+    plan : Plan
+    memory : Remembered
+        To continue on another grid: `sample(…, memory=out.memory)`.
+    """
+
+    x: Array
+    nfe: int
+    passes: int
+    trajectory: tuple[Array, ...]
+    plan: Plan
+    memory: Remembered
+
+
+def compile(
+    solver: str | Solver,
+    process: Process,
+    grid: TimeGrid,
+    *,
+    memory: Remembered | None = None,
+    open_end: bool = False,
+    **options: Any,
+) -> Plan:
+    """The plan of a solver on a grid: its table of coefficients.
+
+    Parameters
+    ----------
+    solver : str or Solver
+        A name, a file, or a solver; see `get_solver`.
+    process : Process
+    grid : TimeGrid
+        Of that process.
+    memory : Remembered, optional
+        What an earlier run left.
+    open_end : bool
+        More steps will follow on another grid, so that no step is treated as the last.
+    **options
+        Options of the solver.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    DiffodeError
+        If the grid belongs to another process, the solver is not known, or it cannot be traced.
+
+    Examples
+    --------
+    >>> import diffode as de
+    >>> plan = de.compile("ddim", de.EDM(), de.grids.karras(de.EDM(), 2))
+    >>> print(plan)
+    ddim: 2 steps, 2 evaluations, deterministic, 3 arrays at once
+      x0  input
+      d0  eps(x0)               at t=80 (λ=-4.38203)
+      x1  1 x0 − 77.4848 d0
+      d1  eps(x1)               at t=2.51522 (λ=-0.92236)
+      x2  1 x1 − 2.51322 d1
+    """
+    if not isinstance(grid, TimeGrid):
+        raise DiffodeError(f"compile: grid must be a TimeGrid (de.grids.karras(process, n)), not {grid!r}")
+    if grid.process != process:
+        raise DiffodeError(f"compile: the grid belongs to {grid.process!r}, not to {process!r}")
+    chosen = get_solver(solver)
+    if options:
+        chosen = chosen.configure(**options)
+    if np.any(grid.lam[1] < grid.lam[0]) and not chosen.plan(grid.reversed()).is_deterministic:
+        raise DiffodeError(
+            f"{chosen.name} draws noise, so it cannot run from data to noise; invert with a deterministic solver"
+        )
+    return chosen.plan(grid, memory=memory.memory if memory else None, open_end=open_end)
+
+
+def sample(
+    model: Model,
+    solver: str | Solver,
+    grid: TimeGrid,
+    x_T: Array,
+    *,
+    backend: str = "numpy",
+    noise: Any = None,
+    mu: Array | None = None,
+    memory: Remembered | None = None,
+    open_end: bool = False,
+    trajectory: bool = True,
+    on_row: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Sample:
+    """Run a solver on a model.
+
+    Parameters
+    ----------
+    model : Model
+        `data.denoiser(process)`, `Denoiser(fn, process, prediction=…)`, or a wrapper around one.
+    solver : str or Solver
+    grid : TimeGrid
+        Of the model's process; with a reversed grid, inversion.
+    x_T : array, shape (batch, …)
+        The state at the grid's first level: a NumPy array, or a torch tensor for backend="torch".
+    backend : {"numpy", "torch"}
+    noise : int, generator or sequence of arrays
+        For solvers that draw noise: a seed (the same normals on every backend and device), a generator of the backend's
+        library, or arrays that are assigned to the plan's noise rows in order.
+    mu : array, optional
+        The anchor, where the process has one.
+    memory : Remembered, optional
+        `out.memory` of an earlier run (with `open_end=True`), to continue it.
+    open_end : bool
+        The run will be continued on another grid, so that no step is treated as the last.
+    trajectory : bool
+        Whether to keep the state at every level.
+    on_row : callable, optional
+        Progress: called with (rows done, rows in all).
+    **options
+        Options of the solver.
+
+    Returns
+    -------
+    Sample
+
+    Raises
+    ------
+    ModelError
+        If x_T or an output of the model has a wrong type, shape, dtype or device, or is not finite.
+    DiffodeError
+        If the grid does not fit the model, the solver is unknown, or noise is needed and not given.
+
+    Examples
+    --------
+    >>> import numpy as np, diffode as de
+    >>> process = de.EDM()
+    >>> model = de.Gaussian(0.0, 1.0).denoiser(process)
+    >>> out = de.sample(model, "dpmpp_2m", de.grids.karras(process, 10), np.full((1, 1), 80.0))
+    >>> out.nfe, out.x.shape, len(out.trajectory)
+    (10, (1, 1), 11)
+    """
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"sample: needs a model, not {type(model).__name__}; wrap a function as "
+            "de.Denoiser(fn, process, prediction='eps')"
+        )
+    arrays = get_backend(backend)
+    arrays.check_state(x_T)
+    plan = compile(solver, model.process, grid, memory=memory, open_end=open_end, **options)
+    _check_levels_broadcast(grid, x_T)
+    if not arrays.finite(x_T):
+        raise ModelError("x_T holds NaN or ∞")
+    anchored = _anchored(model, mu)
+    start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
+    inputs = [start, *(memory.values if memory else ())]
+    keep = plan.states if trajectory else ()
+    run = execute(arrays, plan, anchored or model, inputs, noise, keep, on_row)
+    states = [run[name] for name in (plan.states if trajectory else plan.states[-1:])]
+    if anchored is not None:
+        levels = grid.levels if trajectory else grid.levels[-1:]
+        states = [x + anchored.shift(level, x) for x, level in zip(states, levels, strict=True)]
+    left: Memory = plan.memory
+    remembered = Remembered(left, tuple(run[name] for name in left.registers()))
+    kept = tuple(states) if trajectory else ()
+    return Sample(states[-1], plan.nfe, plan.nfe * model.multiple, kept, plan, remembered)
+
+
+def _anchored(model: Model, mu: Array | None) -> Anchored | None:
+    if model.process.anchored and mu is None:
+        raise ModelError(f"{model.process!r} has an anchor; give it as mu=")
+    if mu is None:
+        return None
+    if not model.process.anchored:
+        raise ModelError(f"{model.process!r} has no anchor, but mu= was given")
+    return Anchored(model, mu)
+
+
+def _check_levels_broadcast(grid: TimeGrid, x: Array) -> None:
+    shape = np.shape(grid[0].lam)
+    try:
+        fits = np.broadcast_shapes(shape, tuple(x.shape)) == tuple(x.shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ModelError(
+            f"the grid's levels have shape {shape}, which does not broadcast against x_T of shape {tuple(x.shape)}"
+        )

@@ -1,0 +1,278 @@
+"""What a solver is: a step rule, with what it claims.
+
+    @solver(order=2, prediction="x0", history=1, source="arXiv:2211.01095, Algorithm 2")
+    def my_solver(step):
+        ...
+        return new_state
+
+The decorator turns the rule into a `Solver`; nothing is registered by it, so a solver can live in any file.
+Keyword parameters of the rule with defaults are the solver's options.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from diffode import prediction as predictions
+from diffode.errors import ModelError, SolverError
+from diffode.plan import Linear, Plan
+from diffode.trace import Grid, Memory, Step, trace
+
+Claim = Any
+"""A value, or a function of the options that gives it."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A law that ties a rule to another: with these options it is that solver.
+
+    Attributes
+    ----------
+    parent : str
+        A registered name.
+    options : mapping
+        Options of the rule at which they coincide; the others are drawn freely by the tests.
+    uniform : str or None
+        The variable in which steps must be equal for that, if any.
+    """
+
+    parent: str
+    options: Mapping[str, Any]
+    uniform: str | None = None
+
+
+def limit(parent: str, uniform: str | None = None, **options: Any) -> Limit:
+    """A `Limit`, spelled as the law reads: `limit("ddim", eta=0.0)`."""
+    return Limit(parent, MappingProxyType(options), uniform)
+
+
+@dataclass(frozen=True, eq=False)
+class Solver:
+    """A step rule with its claims; made by the `solver` decorator.
+
+    Attributes
+    ----------
+    name : str
+        The name in the registry.
+    rule : callable
+        step, options → new state.
+    order : float
+        The order claimed: global, classical, given an exact past; the weak order where the rule draws noise.
+    prediction : str
+        What the rule asks the network for.
+    history : int
+        How many past values it uses.
+    source : str
+        Paper and equation.
+    strong_order : float or None
+        The strong order claimed, for rules with noise.
+    uniform : str or None
+        The variable in which steps must be equal for the claim to hold.
+    exponential : bool
+        True claims that a constant prediction is integrated exactly.
+    reaches : float or None
+        For a rule kept as published that misses its claim: the order it truly has.
+    family : str
+        The module it comes from.
+    options : mapping
+        The values of the rule's keyword parameters.
+    ranges : mapping
+        Option → (lowest, highest) value.
+    limits : tuple of Limit
+        The solvers that the rule becomes at special options.
+    """
+
+    name: str
+    rule: Callable[..., Linear]
+    claims: Mapping[str, Claim]
+    source: str
+    family: str = ""
+    limits: tuple[Limit, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def _claim(self, name: str) -> Any:
+        claim = self.claims.get(name)
+        if not callable(claim):
+            return claim
+        wanted = inspect.signature(claim).parameters
+        return claim(**{key: value for key, value in self.options.items() if key in wanted})
+
+    @property
+    def order(self) -> float:
+        return self._claim("order")
+
+    @property
+    def strong_order(self) -> float | None:
+        return self._claim("strong_order")
+
+    @property
+    def reaches(self) -> float | None:
+        return self._claim("reaches")
+
+    @property
+    def prediction(self) -> str:
+        return self._claim("prediction")
+
+    @property
+    def history(self) -> int:
+        return int(self._claim("history") or 0)
+
+    @property
+    def exponential(self) -> bool:
+        return bool(self._claim("exponential"))
+
+    @property
+    def uniform(self) -> str | None:
+        return self._claim("uniform")
+
+    @property
+    def summary(self) -> str:
+        """The first line of the rule's docstring."""
+        return (inspect.getdoc(self.rule) or "").partition("\n")[0]
+
+    def __call__(self, step: Step) -> Any:
+        return self.rule(step, **self.options)
+
+    def __repr__(self) -> str:
+        return f"<solver {self.name}: order {self.order:g}, prediction {self.prediction!r}>"
+
+    def configure(self, name: str | None = None, /, *, source: str | None = None, **options: Any) -> Solver:
+        """The same rule with other options, and a name that says them.
+
+        Parameters
+        ----------
+        name : str, optional
+            The new name; by default `name(option=value, …)`.
+        source : str, optional
+            Where this configuration is published.
+        **options
+            Keyword parameters of the rule.
+
+        Raises
+        ------
+        SolverError
+            If the rule has no such option, or a value lies outside its declared range.
+        """
+        known = _options_of(self.rule)
+        for key, value in options.items():
+            if key not in known:
+                listed = ", ".join(known) or "none"
+                raise SolverError(f"{self.name}: no option named {key!r}; it has {listed}")
+            low, high = self.ranges.get(key, (float("-inf"), float("inf")))
+            if isinstance(value, (int, float)) and not low <= value <= high:
+                raise SolverError(f"{self.name}: {key}={value} is outside its range {low} … {high}")
+        merged = {**self.options, **options}
+        if name is None:
+            changed = ", ".join(f"{k}={v!r}" for k, v in merged.items() if v != known[k])
+            name = f"{self.rule.__name__}({changed})" if changed else self.rule.__name__
+        made = replace(self, name=name, options=MappingProxyType(merged), source=source or self.source)
+        made.validate()
+        return made
+
+    def validate(self) -> None:
+        """Raise SolverError where the claims make no sense."""
+        try:
+            predictions.check(self.prediction, self.name)
+        except ModelError as problem:
+            raise SolverError(str(problem)) from None
+        if not isinstance(self.order, (int, float)) or self.order <= 0:
+            raise SolverError(f"{self.name}: order must be a positive number, not {self.order!r}")
+        if self.history < 0:
+            raise SolverError(f"{self.name}: history must be at least 0, not {self.history}")
+
+    def plan(self, grid: Grid, *, exact_past: int = 0, memory: Memory | None = None, open_end: bool = False) -> Plan:
+        """The plan of this solver on a grid; see `diffode.trace.trace`."""
+        return trace(self, grid, exact_past=exact_past, memory=memory, open_end=open_end)
+
+
+def solver(
+    *,
+    order: Claim,
+    prediction: Claim,
+    source: str = "",
+    history: Claim = 0,
+    strong_order: Claim = None,
+    reaches: Claim = None,
+    exponential: Claim = False,
+    uniform: Claim = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    limits: Sequence[Limit] = (),
+) -> Callable[[Callable[..., Linear]], Solver]:
+    """Make a `Solver` of a step rule.
+
+    Parameters
+    ----------
+    order : number, or function of the options
+        The order claimed. See `Solver`.
+    prediction : str, or function of the options
+        "eps", "x0", "v", "score" or "velocity".
+    source : str
+        Paper and equation.
+    history : int, or function of the options
+        Past values that the rule uses.
+    strong_order, reaches : number or None, or function of the options
+        The strong order claimed; the true order of a rule that is kept as published although it misses its claim.
+    exponential : bool, or function of the options
+        Claims that a constant prediction (the rule's own, or of the data) is integrated exactly.
+    uniform : {"t", "lam", "sigma", "rho"}, optional, or function of the options
+        Limits the claim of order to equal steps in this variable.
+    ranges : mapping, optional
+        Option → (lowest, highest) value.
+    limits : sequence of Limit
+        Laws: the options at which the rule is another solver.
+
+    Examples
+    --------
+    >>> from diffode import phi
+    >>> @solver(order=1, prediction="x0", exponential=True)
+    ... def first(step):
+    ...     d = step.model(step.x, step.now)
+    ...     ratio = step.next.sigma / step.now.sigma
+    ...     return ratio * step.x - step.next.alpha * phi.expm1(-step.h) * d
+    >>> first
+    <solver first: order 1, prediction 'x0'>
+    """
+
+    def decorate(rule: Callable[..., Linear]) -> Solver:
+        made = Solver(
+            name=rule.__name__,
+            rule=rule,
+            claims=MappingProxyType(
+                {
+                    "order": order,
+                    "prediction": prediction,
+                    "history": history,
+                    "strong_order": strong_order,
+                    "reaches": reaches,
+                    "exponential": exponential,
+                    "uniform": uniform,
+                }
+            ),
+            source=source,
+            limits=tuple(limits),
+            family=rule.__module__.rpartition(".")[2],
+            options=MappingProxyType(_options_of(rule)),
+            ranges=MappingProxyType(dict(ranges or {})),
+        )
+        made.validate()
+        return made
+
+    return decorate
+
+
+def _options_of(rule: Callable[..., Any]) -> dict[str, Any]:
+    parameters = list(inspect.signature(rule).parameters.values())
+    if not parameters:
+        raise SolverError(f"{rule.__name__}: the rule needs a parameter, def {rule.__name__}(step)")
+    for parameter in parameters[1:]:
+        if parameter.default is inspect.Parameter.empty:
+            raise SolverError(
+                f"{rule.__name__}: the option {parameter.name!r} needs a default value (def {rule.__name__}"
+                f"(step, {parameter.name}=…))"
+            )
+    return {parameter.name: parameter.default for parameter in parameters[1:]}

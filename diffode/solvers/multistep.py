@@ -1,0 +1,168 @@
+r"""Multistep DPM-Solver and DPM-Solver++, deterministic and stochastic.
+
+They replace the network's output by a polynomial in λ through its last values and integrate that exactly (see
+`diffode.solvers.exponential`). The published ones differ from it in two places: the second-order one may weight its
+difference by φ_1/2 ("midpoint") instead of φ_2, which costs nothing, and the third-order one takes the second divided
+difference for the second derivative, which is twice as large, and so is of second order only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from diffode.plan import Linear
+from diffode.solvers.base import limit, solver
+from diffode.solvers.exponential import (
+    differences,
+    exact_start,
+    form,
+    interpolate,
+    noise,
+    order_here,
+    taylor,
+)
+from diffode.trace import Step
+
+
+def _with_noise(order: int, tau: float) -> int:
+    """Without further Itô integrals a multistep rule with additive noise has weak order 2 at most."""
+    return min(order, 2) if tau else order
+
+
+def _true_order(order: int, tau: float, third: str) -> int | None:
+    """What the published third order comes to, where that is less than it claims."""
+    if order < 3:
+        return None
+    return 1 if third == "diffusers" else (None if tau else 2)
+
+
+@solver(
+    order=lambda order, tau: _with_noise(order, tau),
+    reaches=lambda order, tau, third: _true_order(order, tau, third),
+    strong_order=lambda tau: 1.0 if tau else None,
+    prediction=lambda prediction: prediction,
+    history=lambda order: order - 1,
+    exponential=True,
+    source="arXiv:2211.01095, Algorithm 2 and appendix B; official code dpm_solver_pytorch.py",
+    ranges={"order": (1, 3)},
+    limits=[limit("ddim", order=1), limit("ddpm", order=1, tau=1.0), limit("unip_2", order=2)],
+)
+def dpm_multistep(
+    step: Step,
+    order: int = 2,
+    prediction: str = "x0",
+    kind: str = "midpoint",
+    tau: float = 0.0,
+    third: str = "published",
+    start: str = "ramp",
+    lower_order_final: bool | str = False,
+) -> Linear:
+    r"""Multistep DPM-Solver (noise prediction) and DPM-Solver++ (data prediction), as published.
+
+        x_t = ratio·x_s − gain·z φ_1(z) (m_0 + m_1/2)                             order 2, kind="midpoint"
+        x_t = ratio·x_s − gain·z (φ_1(z) m_0 + φ_2(z) m_1)                        order 2, kind="taylor"
+        x_t = ratio·x_s − gain·z (φ_1(z) m_0 + φ_2(z) m_1 + φ_3(z) m_2/2)         order 3
+
+    with m_k = h^k d^k m/dλ^k from the polynomial through the last values. The m_2/2 is the published slip.
+
+    Parameters
+    ----------
+    order : {1, 2, 3}
+    prediction : {"x0", "eps"}
+    kind : {"midpoint", "taylor"}
+        Weight of the first derivative in steps of second order.
+    tau : float
+        Noise level: 0 is the ODE, 1 the reverse SDE.
+    third : {"published", "diffusers"}
+        Steps of third order. In the diffusers library's SDE-DPM-Solver++ the weight of m_2/2 is wrong by 1 (a ½ has the
+        wrong sign), which leaves them of first order.
+    start : {"ramp", "exact"}
+        First steps of lower order, as published, or one of full order.
+    lower_order_final : bool or {"last", "early"}
+        Whether the last steps are of lower order, as the official code has it below 10 steps; see `order_here`.
+    """
+    d = step.model(step.x, step.now)
+    added = noise(step, step.now, step.next, prediction, tau)
+    possible = order_here(step, order, lower_order_final)
+    if start == "exact" and step.starting:
+        quadrature = partial(interpolate, step, prediction, tau=tau)
+        return exact_start(step, order, d, quadrature) + added
+    m = differences(step, d, possible - 1)
+    if possible == 2 and kind == "midpoint":
+        m = [m[0] + m[1] / 2]
+    if possible == 3:
+        m[2] = m[2] / 2
+    if possible == 3 and third == "diffusers":
+        added = added - form(prediction, step.now, step.next, tau).gain * m[2]
+    return taylor(step, prediction, m, tau=tau) + added
+
+
+@solver(
+    order=lambda order, tau: _with_noise(order, tau),
+    strong_order=lambda tau: 1.0 if tau else None,
+    prediction=lambda prediction: prediction,
+    history=lambda order: order - 1,
+    exponential=True,
+    source="Hochbruck and Ostermann, BIT 51 (2011), eq. (2.7), in λ",
+    ranges={"order": (1, 12)},
+    limits=[
+        limit("ddim", order=1),
+        limit("mr_ode_data_2", order=2),
+        limit("mr_sde_data_2", order=2, tau=1.0),
+        limit("deis_lambdaab_3", order=4, prediction="eps"),
+    ],
+)
+def exponential_adams(
+    step: Step,
+    order: int = 3,
+    prediction: str = "x0",
+    tau: float = 0.0,
+    start: str = "ramp",
+    lower_order_final: bool | str = False,
+) -> Linear:
+    r"""Exponential Adams–Bashforth in λ: the polynomial through the last `order` values, integrated exactly.
+
+        x_t = ratio·x_s + Σ_j w_j m_j,    w_j = c α_t e^{−ch} ∫_0^h e^{cu} ℓ_j(u) du    (data prediction)
+
+    At order 3 it is the third-order multistep DPM-Solver++ with its second derivative put right; in data prediction it
+    is UniP of every order, with τ > 0 the predictor of SA-Solver, in noise prediction λ-DEIS.
+
+    Parameters
+    ----------
+    order : int
+    prediction : {"x0", "eps"}
+    tau : float
+        Noise level: 0 is the ODE, 1 the reverse SDE.
+    start : {"ramp", "exact"}
+    lower_order_final : bool or {"last", "early"}
+        See `order_here`.
+    """
+    d = step.model(step.x, step.now)
+    added = noise(step, step.now, step.next, prediction, tau)
+    possible = order_here(step, order, lower_order_final)
+    if start == "exact" and step.starting:
+        quadrature = partial(interpolate, step, prediction, tau=tau)
+        return exact_start(step, order, d, quadrature) + added
+    values = [d, *(step.past(k) for k in range(1, possible))]
+    levels = [step.now, *(step.past_level(k) for k in range(1, possible))]
+    return interpolate(step, prediction, values, levels, tau=tau) + added
+
+
+_PP, _NOISE = "arXiv:2211.01095", "arXiv:2206.00927"
+_SDE = "arXiv:2211.01095, appendix B (SDE-DPM-Solver++)"
+
+dpmpp_2m = dpm_multistep.configure("dpmpp_2m", source=f"{_PP}, Algorithm 2")
+dpmpp_3m = dpm_multistep.configure("dpmpp_3m", order=3, source=f"{_PP}; official code")
+dpmpp_3m_corrected = exponential_adams.configure(
+    "dpmpp_3m_corrected", source=f"{_PP}, with the second derivative doubled"
+)
+dpm_solver_2m = dpm_multistep.configure("dpm_solver_2m", prediction="eps", source=f"{_PP}, appendix B")
+dpm_solver_3m = dpm_multistep.configure("dpm_solver_3m", order=3, prediction="eps", source=f"{_PP}; official code")
+dpm_solver_3m_corrected = exponential_adams.configure(
+    "dpm_solver_3m_corrected", prediction="eps", source=f"{_PP}, with the second derivative doubled"
+)
+sde_dpmpp_1 = dpm_multistep.configure("sde_dpmpp_1", order=1, tau=1.0, source=_SDE)
+dpmpp_2m_sde = dpm_multistep.configure("dpmpp_2m_sde", tau=1.0, source=_SDE)
+dpmpp_3m_sde = dpm_multistep.configure(
+    "dpmpp_3m_sde", order=3, kind="taylor", tau=1.0, source="k-diffusion, sample_dpmpp_3m_sde"
+)

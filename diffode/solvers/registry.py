@@ -1,0 +1,156 @@
+"""Finding solvers: by name, by name with options, or in a file.
+
+The registry is what the family modules define: every `Solver` among their attributes, under its name. There is no
+list to keep up.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import re
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from diffode.errors import SolverError
+from diffode.solvers.base import Solver
+
+FAMILIES = (
+    "first_order", "runge_kutta", "adams", "singlestep", "multistep", "unipc", "momentum", "mean_reverting",
+)  # fmt: skip
+
+MODULE_PREFIX = "diffode_file_"
+"""How the modules made of users' files are named."""
+
+
+@lru_cache(maxsize=1)
+def registry() -> dict[str, Solver]:
+    """All registered solvers by name, in the order of the families."""
+    found: dict[str, Solver] = {}
+    for family in FAMILIES:
+        module = importlib.import_module(f"diffode.solvers.{family}")
+        for value in vars(module).values():
+            if isinstance(value, Solver):
+                found.setdefault(value.name, value)
+    return found
+
+
+def list_solvers() -> list[str]:
+    """Names of all registered solvers.
+
+    >>> "dpmpp_2m" in list_solvers()
+    True
+    """
+    return list(registry())
+
+
+def get_solver(name: str | Solver) -> Solver:
+    """The solver that a name, a name with options, or a file stands for.
+
+    Parameters
+    ----------
+    name : str or Solver
+        "dpmpp_2m"; "ghvb_2.5" or "ghvb(order=2.5)"; "path/to/file.py" or "file.py:name". A solver is returned as it is.
+
+    Raises
+    ------
+    SolverError
+        If there is none, with the nearest name.
+
+    Examples
+    --------
+    >>> get_solver("ghvb(order=1.5)").order
+    2
+    >>> get_solver("dpmp_2m")
+    Traceback (most recent call last):
+    diffode.errors.SolverError: no solver named 'dpmp_2m'; did you mean 'dpmpp_2m'?
+    """
+    if isinstance(name, Solver):
+        return name
+    known = registry()
+    if name in known:
+        return known[name]
+    path, _, inside = name.partition(":")
+    if path.endswith(".py"):
+        return _from_file(Path(path), inside)
+    call = re.fullmatch(r"\s*(\w[\w.]*)\s*\((.*)\)\s*", name, re.DOTALL)
+    if call and call[1] in known:
+        return known[call[1]].configure(**_arguments(name))
+    parts = re.fullmatch(r"(\w+?)_(\d+(?:\.\d+)?)", name)
+    if parts and parts[1] in known and "order" in known[parts[1]].options:
+        return known[parts[1]].configure(name, order=ast.literal_eval(parts[2]))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else "see `diffode list`"
+    raise SolverError(f"no solver named {name!r}; {hint}")
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    try:
+        tree = ast.parse(name.strip(), mode="eval").body
+        if not isinstance(tree, ast.Call) or tree.args:
+            raise ValueError
+        return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in tree.keywords}
+    except (SyntaxError, ValueError):
+        raise SolverError(
+            f"cannot read the options of {name!r}; write them as keywords with plain values: name(order=2)"
+        ) from None
+
+
+def load_file(path: Path) -> dict[str, Solver]:
+    """The solvers that a file defines, by name.
+
+    Raises
+    ------
+    SolverError
+        If the file is missing, does not run, or defines no solver.
+    """
+    module = run_file(path)
+    mine = {
+        value.name: value
+        for value in vars(module).values()
+        if isinstance(value, Solver) and value.rule.__module__ == module.__name__
+    }
+    if not mine:
+        raise SolverError(f"{path}: the file defines no solver; decorate a step rule with @solver (see `diffode new`)")
+    return mine
+
+
+def run_file(path: Path) -> ModuleType:
+    """The module that a user's file is.
+
+    Raises
+    ------
+    SolverError
+        If the file is missing or does not run.
+    """
+    if not path.is_file():
+        raise SolverError(f"{path}: no such file")
+    name = MODULE_PREFIX + path.stem
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    try:  # not by the import system, which would leave a cache beside the file, and trust one that is a second old
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
+    except SyntaxError as problem:
+        where = f"{path}, line {problem.lineno}" if problem.lineno else path
+        raise SolverError(f"{where}: {problem.msg}") from problem
+    except SolverError:
+        raise
+    except (Exception, SystemExit) as problem:
+        raise SolverError(f"{path}: running the file failed: {type(problem).__name__}: {problem}") from problem
+    return module
+
+
+def _from_file(path: Path, inside: str) -> Solver:
+    mine = load_file(path)
+    if not inside:
+        if len(mine) > 1:
+            raise SolverError(f"{path} defines {', '.join(mine)}; say which: {path}:{next(iter(mine))}")
+        return next(iter(mine.values()))
+    if inside not in mine:
+        raise SolverError(f"{path} defines no solver named {inside!r}; it defines {', '.join(mine)}")
+    return mine[inside]

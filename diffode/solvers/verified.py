@@ -1,0 +1,100 @@
+"""Verified orders: what the study of orders found, shipped with the package.
+
+An entry belongs to the formula that was verified and to no other: it carries a fingerprint of what the formula is made
+of, and where that has changed since, the solver counts as not verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict
+
+from diffode.errors import SolverError
+from diffode.solvers.base import Solver
+
+FILE = Path(__file__).with_name("orders.json")
+"""Written by the study of orders, `analysis/orders.py`."""
+
+_SHARED = ("exponential.py", "first_order.py")
+"""What rules of several families are built from."""
+
+
+class Entry(TypedDict):
+    """What was found of one solver.
+
+    order : the order that was proved, or measured where the rule draws noise; None where that is open.
+    verdict : "PASS", "FAIL" or "INCONCLUSIVE".
+    fingerprint : of the formula that was verified.
+    """
+
+    order: float | None
+    verdict: str
+    fingerprint: str
+
+
+def fingerprint(solver: Solver) -> str:
+    """A digest of what a solver's formula depends on: the text of its module, what families share, and its options.
+
+    Parameters
+    ----------
+    solver : Solver
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    SolverError
+        If the rule has no source file (it was typed in).
+
+    Examples
+    --------
+    >>> from diffode.solvers import get_solver
+    >>> fingerprint(get_solver("ddim")) == fingerprint(get_solver("ddim(eta=0.5)"))
+    False
+    """
+    path = inspect.getsourcefile(solver.rule)
+    if path is None or not Path(path).is_file():
+        raise SolverError(f"{solver.name}: the rule has no source file; write it to a file to have its fingerprint")
+    files = (Path(path), *(Path(__file__).with_name(name) for name in _SHARED))
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    parts = [solver.rule.__qualname__, repr(sorted(solver.options.items())), *texts]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def load() -> dict[str, Entry]:
+    """All entries by the solver's name, those of changed formulas too; none where the study was not run."""
+    if not FILE.is_file():
+        return {}
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def save(entries: Mapping[str, Entry]) -> None:
+    """Write the file of entries.
+
+    Parameters
+    ----------
+    entries : mapping of str to Entry
+    """
+    FILE.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def verified_order(solver: Solver, entries: Mapping[str, Entry]) -> float | None:
+    """The order that was verified of this very formula; None where there is no entry, or one of another formula.
+
+    Parameters
+    ----------
+    solver : Solver
+    entries : mapping of str to Entry
+        As `load` gives them.
+    """
+    entry = entries.get(solver.name)
+    if entry is None or entry["fingerprint"] != fingerprint(solver):
+        return None
+    return entry["order"]

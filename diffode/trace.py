@@ -1,0 +1,516 @@
+"""The trace: a step rule, run over a grid, leaves its plan behind.
+
+A rule sees one `Step` at a time and computes with linear expressions (`diffode.plan.Linear`); what it does to them
+is written down as rows. The rule never sees an array, so the same rule can be traced with floats, mpmath numbers,
+SymPy symbols or power series: only the levels of the grid differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from diffode.brownian import Clock, ClockLike, Increment, covariance
+from diffode.errors import DiffodeError, SolverError
+from diffode.kinds import Number, literal, package_of
+from diffode.plan import (
+    BrownianIncrement,
+    Combine,
+    Dynamic,
+    Evaluate,
+    Level,
+    Linear,
+    Normal,
+    Plan,
+    Row,
+    Scaled,
+    reads,
+)
+
+
+class Rule(Protocol):
+    """What the trace needs to know of a solver."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prediction(self) -> str: ...
+    @property
+    def history(self) -> int: ...
+    def __call__(self, step: Step) -> Any: ...
+
+
+class Grid(Protocol):
+    """What the trace needs to know of a time grid."""
+
+    @property
+    def process(self) -> Any: ...
+    @property
+    def levels(self) -> tuple[Level, ...]: ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a step leaves to the next ones: stored values, newest first, with their levels; and named registers."""
+
+    past: tuple[tuple[str, Level], ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
+
+    def registers(self) -> tuple[str, ...]:
+        """The registers held, in the order in which a continued run takes them as inputs."""
+        return tuple(name for name, _ in self.past) + tuple(register for _, register in self.named)
+
+
+class Tracer:
+    """The rows written so far, and what the rule remembers from step to step."""
+
+    def __init__(self, rule: Rule, grid: Grid, inputs: Sequence[str], open_end: bool = False) -> None:
+        self.rule = rule
+        self.grid = grid
+        self.open_end = open_end
+        self.rows: list[Row] = []
+        self.inputs = list(inputs)
+        self.past: list[tuple[Linear, Level]] = []
+        self.named: dict[str, Linear] = {}
+        self.increments: dict[tuple[Any, ...], str] = {}
+        self.pieces: list[tuple[BrownianIncrement, Increment, float]] = []
+        self.normals: dict[str, str] = {}
+        self.counts: dict[str, int] = {}
+        self.index = 0
+
+    def fresh(self, letter: str) -> str:
+        """The next free register d0, d1, … of a letter."""
+        n = self.counts.get(letter, 0)
+        self.counts[letter] = n + 1
+        return f"{letter}{n}"
+
+    def register(self, expression: Linear, letter: str = "u", name: str | None = None) -> str:
+        """The register that holds an expression, by a new `Combine` row unless it is one already."""
+        if len(expression.terms) == 1:
+            (held, c), *_ = expression.terms.items()
+            if name is None and package_of(c) in ("float", "sympy") and c == 1:
+                return held
+        for held, c in expression.terms.items():
+            self._check(held, c)
+        out = name or self.fresh(letter)
+        kind = self.grid.levels[0].lam
+        numbers = ((literal(c, kind), held) for held, c in expression.terms.items())
+        terms = tuple((c, held) for c, held in numbers if not (isinstance(c, float) and c == 0.0))
+        self.rows.append(Combine(out, terms))
+        return out
+
+    def _check(self, register: str, c: Number) -> None:
+        value = c.factor if isinstance(c, Scaled) else c
+        if package_of(value) in ("float", "array") and not np.all(np.isfinite(value)):
+            a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]
+            raise SolverError(
+                f"{self.rule.name}: the coefficient of {register} is {value} at step {self.index} "
+                f"(t={a.t} → {b.t}); read step.singular where a level has λ = ±∞, or check the formula"
+            )
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Enough to undo a step."""
+        return (
+            len(self.rows), len(self.pieces), list(self.past), dict(self.named), dict(self.increments),
+            dict(self.normals), dict(self.counts),
+        )  # fmt: skip
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Undo everything since `snapshot`."""
+        rows, pieces, self.past, self.named, self.increments, self.normals, self.counts = saved
+        del self.rows[rows:], self.pieces[pieces:]
+
+    def add_piece(self, row: BrownianIncrement, piece: Increment) -> None:
+        """Note an increment, with the farthest λ that it or any before it reaches."""
+        far = _extreme(np.max, piece.stretch[1].lam)
+        self.pieces.append((row, piece, max(far, self.pieces[-1][2]) if self.pieces else far))
+
+    def overlaps(self, piece: Increment) -> Iterator[tuple[BrownianIncrement, Number]]:
+        """Earlier increments with their covariance; those that end before this one begins are not looked at."""
+        begin = _extreme(np.min, piece.stretch[0].lam)
+        for row, other, far in reversed(self.pieces):
+            if far <= begin:
+                return
+            yield row, covariance(piece, other)
+
+    def memory(self) -> Memory:
+        """What the rule remembers now, as registers."""
+        depth = max(self.rule.history, 0)
+        past = tuple((self.register(value), level) for value, level in self.past[:depth])
+        return Memory(past, tuple((name, self.register(value)) for name, value in self.named.items()))
+
+
+@dataclass
+class Step:
+    """One step of a rule, as the rule sees it.
+
+    Attributes
+    ----------
+    x : Linear
+        The state, a linear expression.
+    now, next : Level
+        Where the step starts and ends: `.t .alpha .sigma .lam .rho`.
+    index : int
+        Number of this step in the grid, from 0.
+    """
+
+    tracer: Tracer = field(repr=False)
+    x: Linear
+    now: Level
+    next: Level
+    index: int
+    read_singular: bool = False
+    stored: bool = False
+
+    # --- where this step is ---
+
+    @property
+    def h(self) -> Number:
+        """λ_next − λ_now, positive when sampling."""
+        return self.next.lam - self.now.lam
+
+    @property
+    def grid(self) -> tuple[Level, ...]:
+        """All levels of the grid."""
+        return self.tracer.grid.levels
+
+    @property
+    def count(self) -> int:
+        """Number of steps in the grid."""
+        return len(self.grid) - 1
+
+    @property
+    def remaining(self) -> int:
+        """Number of steps left, this one included; large where more will follow the grid."""
+        return self.count - self.index + (1_000_000 if self.tracer.open_end else 0)
+
+    @property
+    def last(self) -> bool:
+        """True in the last step of the run."""
+        return self.remaining == 1
+
+    @property
+    def singular(self) -> bool:
+        """True where h is infinite. A rule that never reads this gets the limit of the exact one-step formula there."""
+        self.read_singular = True
+        return self.now.singular or self.next.singular
+
+    def level(
+        self,
+        *,
+        lam: Number | None = None,
+        t: Number | None = None,
+        sigma: Number | None = None,
+        rho: Number | None = None,
+    ) -> Level:
+        """An intermediate level, told by one of its names."""
+        return self.tracer.grid.process.level(t, lam=lam, sigma=sigma, rho=rho)
+
+    def kinks(self, a: Level, b: Level) -> list[float]:
+        """The λ between two levels where t as a function of λ is not smooth, for `phi.integral`."""
+        if package_of(a.lam) not in ("float", "array"):
+            return []
+        return self.tracer.grid.process.kinks(np.min((a.lam, b.lam)), np.max((a.lam, b.lam)))
+
+    def limit(self) -> Linear:
+        r"""The exact one-step formula α_t D + σ_t ε, as the data prediction has it where h is infinite."""
+        return _limit(self)
+
+    # --- the network ---
+
+    def model(
+        self, x: Linear, level: Level, at: Level | None = None, to: Level | None = None, output: str | None = None
+    ) -> Linear:
+        """One evaluation of the network at a level, in the solver's declared prediction.
+
+        Parameters
+        ----------
+        x : Linear
+            Where to evaluate.
+        level : Level
+            The noise level of x.
+        at : Level, optional
+            The level told to the network, where it differs.
+        to : Level, optional
+            The target of a map G(x, t, s).
+        output : str, optional
+            A named branch of the network.
+        """
+        if not isinstance(x, Linear):
+            raise SolverError(
+                f"{self.tracer.rule.name}: step.model needs an expression made from step.x, not {type(x).__name__}"
+            )
+        if not isinstance(level, Level):
+            raise SolverError(
+                f"{self.tracer.rule.name}: step.model needs a level (step.now, step.next, step.level(…)), not {level!r}"
+            )
+        register = self.tracer.register(x)
+        out = self.tracer.fresh("d")
+        prediction = self.tracer.rule.prediction
+        self.tracer.rows.append(Evaluate(out, register, level, prediction, self.index, at, to, output))
+        value = Linear({out: 1})
+        if level is self.now and not self.stored:
+            self._store(value)
+        return value
+
+    # --- memory ---
+
+    @property
+    def depth(self) -> int:
+        """How many past values exist (at most `history`)."""
+        known = len(self.tracer.past) - self.stored
+        return min(known, self.tracer.rule.history)
+
+    @property
+    def starting(self) -> bool:
+        """True while fewer past values exist than the solver's `history`."""
+        return self.depth < self.tracer.rule.history
+
+    def past(self, k: int) -> Linear:
+        """What was stored k steps ago: the first evaluation there, unless `store` replaced it."""
+        return self._past(k)[0]
+
+    def past_level(self, k: int) -> Level:
+        """The level of `past(k)`."""
+        return self._past(k)[1]
+
+    def _past(self, k: int) -> tuple[Linear, Level]:
+        name, history = self.tracer.rule.name, self.tracer.rule.history
+        if not 1 <= k <= history:
+            raise SolverError(
+                f"{name}: step.past({k}) was used, but the solver declares history={history}; "
+                f"declare history={k} or more"
+            )
+        if k > self.depth:
+            raise SolverError(
+                f"{name}: step.past({k}) was used at step {self.index}, where only {self.depth} past values "
+                "exist; branch on step.starting or step.depth"
+            )
+        return self.tracer.past[k - 1 + self.stored]
+
+    def store(self, d: Linear) -> None:
+        """Store d as this step's value, in place of the first evaluation at `now`."""
+        if self.stored:
+            self.tracer.past.pop(0)
+        self._store(d)
+
+    def _store(self, d: Linear) -> None:
+        self.tracer.past.insert(0, (Linear({self.tracer.register(d): 1}), self.now))
+        del self.tracer.past[self.tracer.rule.history + 1 :]
+        self.stored = True
+
+    @property
+    def memory(self) -> _Named:
+        """Named expressions kept for the next step (a velocity, an earlier state, a second stream)."""
+        return _Named(self.tracer)
+
+    # --- noise and dynamic coefficients ---
+
+    def noise(self, a: Level, b: Level, clock: ClockLike | None = None, moment: int = 0, stream: int = 0) -> Linear:
+        """The increment of the reverse Brownian path from level a to b, of unit variance.
+
+        Parameters
+        ----------
+        a, b : Level
+        clock : str, float or callable, optional
+            What time the Brownian motion runs in: "snr" = e^{2λ} (default for data prediction), "rho2" = e^{−2λ}
+            (default for noise prediction), "sigma", "lam", a rate r for e^{rλ}, or a function of a level.
+        moment : int
+            m in ∫((c − c_a)/(c_b − c_a))^m dW_c.
+        stream : int
+            Different streams are independent.
+        """
+        if clock is None:
+            clock = "rho2" if self.tracer.rule.prediction in ("eps", "score") else "snr"
+        piece = Increment(a, b, Clock.of(clock), moment)
+        key = (_key(a), _key(b), piece.clock.name, piece.clock.rate, moment, stream)
+        if key not in self.tracer.increments:
+            overlapping = tuple(
+                (row.out, c)
+                for row, c in self.tracer.overlaps(piece)
+                if row.stream == stream and not (package_of(c) == "float" and c == 0)
+            )
+            out = self.tracer.fresh("w")
+            row = BrownianIncrement(out, a, b, piece.clock.name, moment, stream, overlapping)
+            self.tracer.rows.append(row)
+            self.tracer.increments[key] = out
+            self.tracer.add_piece(row, piece)
+        return Linear({self.tracer.increments[key]: 1})
+
+    def normal(self, key: str = "") -> Linear:
+        """An independent standard normal, named by a key within this step (churn, Restart, Langevin)."""
+        name = f"{self.index}:{key}"
+        if name not in self.tracer.normals:
+            out = self.tracer.fresh("z")
+            self.tracer.rows.append(Normal(out, name))
+            self.tracer.normals[name] = out
+        return Linear({self.tracer.normals[name]: 1})
+
+    def dynamic(self, name: str, function: Callable[..., Any], *registers: Linear) -> Scaled:
+        """A coefficient that a pure function computes from registers; the plan is then not linear."""
+        inputs = tuple(self.tracer.register(r) for r in registers)
+        out = self.tracer.fresh("c")
+        self.tracer.rows.append(Dynamic(out, name, function, inputs))
+        return Scaled(out)
+
+    def embed(self, x_low: Linear) -> None:
+        """Name the embedded lower-order result, for a step-size controller."""
+        self.tracer.named["embedded"] = Linear({self.tracer.register(x_low): 1})
+
+
+class _Named:
+    """The mapping that `step.memory` is: values become registers as they are set."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def __setitem__(self, name: str, value: Linear) -> None:
+        if not isinstance(value, Linear):
+            raise SolverError(
+                f"{self._tracer.rule.name}: step.memory[{name!r}] takes an expression, not {type(value).__name__}"
+            )
+        self._tracer.named[name] = Linear({self._tracer.register(value, "m"): 1})
+
+    def __getitem__(self, name: str) -> Linear:
+        return self._tracer.named[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tracer.named
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tracer.named)
+
+    def get(self, name: str, default: Linear | Callable[[], Linear]) -> Linear:
+        """The value kept under a name, or the default (called if it is a function)."""
+        if name in self._tracer.named:
+            return self._tracer.named[name]
+        return default() if callable(default) else default
+
+
+def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None = None, open_end: bool = False) -> Plan:
+    """Run a rule over a grid and return the plan.
+
+    Parameters
+    ----------
+    rule : Rule
+        A solver.
+    grid : Grid
+        Its levels give the kind of number of all coefficients.
+    exact_past : int
+        The first so many steps are teacher-forced: their state is an input of its own, given from the exact
+        solution, and what the rule stores there becomes its past. The plan's inputs are then exact_past + 1 states.
+    memory : Memory, optional
+        What an earlier plan left behind (`plan.memory`); its registers become inputs after the state.
+    open_end : bool
+        More steps will follow, so that no step is the last.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    SolverError
+        If the rule returns something that is not an expression, uses a past that it did not declare, or has a
+        coefficient that is not finite.
+    """
+    inputs = [f"e{i}" for i in range(exact_past)] + ["x0"]
+    tracer = Tracer(rule, grid, inputs, open_end)
+    tracer.counts["x"] = 1
+    if memory is not None:
+        _continue(tracer, memory)
+    states = ["x0"]
+    for i in range(len(grid.levels) - 1):
+        forced = i < exact_past
+        x = inputs[i] if forced else states[-1]
+        result = _one_step(tracer, Linear({x: 1}), i)
+        if not forced:
+            states.append(tracer.register(result, name=tracer.fresh("x")))
+    left = tracer.memory()
+    plan = Plan((), tuple(tracer.inputs), tuple(states), grid.levels[exact_past:], left, rule.name)
+    return Plan(
+        _alive(tracer.rows, plan.kept | set(states)),
+        plan.inputs, plan.states, plan.levels, left, rule.name,
+    )  # fmt: skip
+
+
+def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
+    tracer.index = i
+    step = Step(tracer, x, tracer.grid.levels[i], tracer.grid.levels[i + 1], i)
+    if not (step.now.singular or step.next.singular):
+        return _returned(tracer, tracer.rule(step))
+    saved = tracer.snapshot()
+    result: Any = None
+    problem: Exception | None = None
+    with np.errstate(all="ignore"):
+        try:
+            result = tracer.rule(step)
+        except (ArithmeticError, DiffodeError, ValueError) as error:
+            problem = error
+    if not step.read_singular:
+        tracer.restore(saved)
+        result = _limit(Step(tracer, x, step.now, step.next, i))
+    elif problem is not None:
+        raise problem
+    tracer.past.clear()
+    tracer.named.clear()
+    return _returned(tracer, result)
+
+
+def _limit(step: Step) -> Linear:
+    """The exact one-step formula x_t = α_t D + σ_t ε at an infinite h, in the data prediction.
+
+    With ε = (x − α_s D)/σ_s it has no singular coefficient: at σ_t = 0 it is α_t D, and from α_s = 0 it keeps x/σ.
+    """
+    now, after, tracer = step.now, step.next, step.tracer
+    if np.any(np.asarray(now.sigma == 0)):
+        raise SolverError(
+            f"{tracer.rule.name}: a step cannot start at σ = 0 (t={now.t}), where the noise is not determined; "
+            "start the grid at a positive level"
+        )
+    d = tracer.fresh("d")
+    register = tracer.register(step.x)
+    tracer.rows.append(Evaluate(d, register, now, "x0", step.index))
+    ratio = after.sigma / now.sigma
+    terms = {**(ratio * step.x).terms, d: after.alpha - now.alpha * ratio}
+    return Linear({name: c for name, c in terms.items() if not (isinstance(c, float) and c == 0.0)})
+
+
+def _returned(tracer: Tracer, result: Any) -> Linear:
+    if not isinstance(result, Linear):
+        raise SolverError(
+            f"{tracer.rule.name}: the rule must return the new state, an expression made from step.x and "
+            f"step.model(…), but it returned {type(result).__name__}"
+        )
+    return result
+
+
+def _continue(tracer: Tracer, memory: Memory) -> None:
+    for k, (_, level) in enumerate(memory.past):
+        tracer.past.append((Linear({f"p{k + 1}": 1}), level))
+        tracer.inputs.append(f"p{k + 1}")
+    for name, _ in memory.named:
+        tracer.named[name] = Linear({f"q_{name}": 1})
+        tracer.inputs.append(f"q_{name}")
+
+
+def _alive(rows: Sequence[Row], wanted: frozenset[str] | set[str]) -> tuple[Row, ...]:
+    """Without the combinations that nobody reads; evaluations and noise stay as the author wrote them."""
+    needed = set(wanted)
+    kept: list[Row] = []
+    for row in reversed(rows):
+        if row.out in needed or not isinstance(row, Combine):
+            kept.append(row)
+            needed.update(reads(row))
+    return tuple(reversed(kept))
+
+
+def _extreme(pick: Callable[..., Any], lam: Number) -> Any:
+    return pick(lam) if isinstance(lam, np.ndarray) else lam
+
+
+def _key(level: Level) -> Any:
+    return level.lam.tobytes() if isinstance(level.lam, np.ndarray) else level.lam

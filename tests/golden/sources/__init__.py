@@ -1,0 +1,39 @@
+"""One module per published code; each says what its cases mean in diffode's terms, and holds no formula of a solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.golden.cases import Case
+from tests.golden.setup import Setup
+from tests.golden.sources import (
+    belm,
+    deis,
+    diff_sampler,
+    diffusers,
+    dpm_solver,
+    edm,
+    exact_flow,
+    k_diffusion,
+    momentum,
+    mr_sampler,
+    pndm,
+    unipc,
+)
+
+ADAPTERS: dict[str, Callable[[Case], Setup]] = {
+    "(closed form / DOP853, no official code)": exact_flow.setup,
+    "LuChengTHU/dpm-solver": dpm_solver.setup,
+    "NVlabs/edm": edm.setup,
+    "Newbeeer/pfgmpp": edm.setup,
+    "crowsonkb/k-diffusion": k_diffusion.setup,
+    "grrrute/mr-sampler": mr_sampler.setup,
+    "huggingface/diffusers (PyPI)": diffusers.setup,
+    "luping-liu/PNDM": pndm.setup,
+    "qsh-zh/deis": deis.setup,
+    "sWizad/momentum-diffusion": momentum.setup,
+    "wl-zhao/UniPC": unipc.setup,
+    "zituitui/BELM": belm.setup,
+    "zju-pi/diff-sampler": diff_sampler.setup,
+}
+"""By the repository that a file names."""

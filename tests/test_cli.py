@@ -1,0 +1,282 @@
+"""The command line: what each command prints and writes, its exit codes, and bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffode.cli import app, inputs, running, scaffold, showcase, verifying
+from diffode.solvers import get_solver, list_solvers, verified
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A Python of its own, with pipes for streams."""
+    path = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    return subprocess.run([sys.executable, *words], cwd=cwd, env=path, capture_output=True, text=True)
+
+
+# --- starting ---
+
+LISTED = "from diffode.cli import main; code = main({!r}); import sys; print(code, *sys.modules, file=sys.stderr)"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["verify", "--help"]], ids=" ".join)
+def test_starting_loads_nothing_heavy(words: list[str]):
+    code, *loaded = python("-c", LISTED.format(words)).stderr.split()
+    assert code == "0"
+    assert "diffode.cli.app" in loaded
+    assert not {"torch", "sympy", "matplotlib", "numba", "scipy", "mpmath"} & set(loaded)
+
+
+@pytest.mark.parametrize("module", ["diffode", "diffode.cli"])
+def test_modules_are_programs(module: str):
+    done = python("-m", module, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == get_version()
+    assert python("-m", module, "verify", "nobody").returncode == 2
+
+
+def get_version() -> str:
+    import diffode
+
+    return diffode.__version__
+
+
+def test_no_command_is_a_question(run):
+    done = run("")
+    assert done.code == 0
+    for command in ("list", "verify", "compare", "law", "sample", "new", "demo"):
+        assert f"\n  {command} " in done.out
+
+
+# --- list ---
+
+
+def test_list_as_json(run):
+    rows = json.loads(run("list --json").out)
+    assert [row["name"] for row in rows] == list_solvers()
+    keys = ["name", "family", "order_claimed", "order_verified", "evaluations_per_step", "stochastic", "prediction"]
+    assert all(list(row) == [*keys, "source"] for row in rows)
+    heun = next(row for row in rows if row["name"] == "heun")
+    assert (heun["order_claimed"], heun["evaluations_per_step"], heun["stochastic"]) == (2.0, 2, False)
+    assert next(row for row in rows if row["name"] == "ddpm")["stochastic"] is True
+
+
+def test_list_as_a_table(run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("list --family unipc").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "unipc_3" in [line.split()[0] for line in lines]
+    assert "ddim" not in [line.split()[0] for line in lines]
+
+
+def test_an_order_is_verified_of_one_formula_only(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(verified, "FILE", tmp_path / "orders.json")
+    assert {row["order_verified"] for row in json.loads(run("list --json").out)} == {None}
+    right, wrong = (verified.fingerprint(get_solver(name)) for name in ("ddim", "heun"))
+    verified.save(
+        {
+            "ddim": {"order": 1.0, "verdict": "PASS", "fingerprint": right},
+            "ddpm": {"order": 1.0, "verdict": "PASS", "fingerprint": wrong},
+        }
+    )
+    found = {row["name"]: row["order_verified"] for row in json.loads(run("list --json").out)}
+    assert (found["ddim"], found["ddpm"], found["heun"]) == (1.0, None, None)
+
+
+def test_a_changed_formula_has_another_fingerprint(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    scaffold.write(path)
+    before = verified.fingerprint(get_solver(str(path)))
+    assert before == verified.fingerprint(get_solver(str(path)))
+    path.write_text(path.read_text(encoding="utf-8").replace("phi.phi(2, -h)", "phi.phi(3, -h)"), encoding="utf-8")
+    assert before != verified.fingerprint(get_solver(str(path)))
+
+
+# --- verify ---
+
+
+def test_verify_one_solver(run):
+    done = run("verify ddim --json")
+    found = json.loads(done.out)
+    assert done.code == 0
+    assert {"solver", "claimed_order", "verdict", "checks"} <= set(found)
+    assert (found["solver"], found["claimed_order"], found["verdict"]) == ("ddim", 1.0, "PASS")
+    names = [check["name"] for check in found["checks"]]
+    assert {"consistency", "order_proof", "zero_stability", "order_gaussian", "order_mixture", "order_started"} <= {
+        *names
+    }
+    assert all({"name", "verdict", "value", "expected", "window", "detail"} == set(check) for check in found["checks"])
+
+
+def test_verify_prints_a_table_without_colour_when_piped(tmp_path: Path):
+    done = python("-m", "diffode", "verify", "ddim", "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert not set("│┃━─┏") & set(done.stdout)
+    assert done.stderr == ""
+    assert "order_proof" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["verdict"] == "PASS"
+
+
+SECOND_CLAIMED = """
+from diffode import solver
+from diffode.phi import expm1
+
+@solver(order=1, prediction="x0")
+def right(step):
+    d = step.model(step.x, step.now)
+    return step.next.sigma / step.now.sigma * step.x - step.next.alpha * expm1(-step.h) * d
+
+@solver(order=2, prediction="x0")
+def wrong(step):
+    return right.rule(step)
+"""
+
+
+def test_verify_a_file(run, tmp_path: Path):
+    (tmp_path / "two.py").write_text(SECOND_CLAIMED, encoding="utf-8")
+    done = run("verify two.py --json found.json --process edm")
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert done.code == 1
+    assert [(entry["solver"], entry["verdict"]) for entry in found] == [("right", "PASS"), ("wrong", "FAIL")]
+    assert found[0]["process"].startswith("EDM")
+    assert [solver.name for solver in inputs.solvers(["two.py", "two.py:right"])] == ["right", "wrong", "right"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["found.json", "two.py"]
+
+
+def test_exit_codes_of_verdicts():
+    assert verifying.exit_code(["PASS", "PASS"]) == 0
+    assert verifying.exit_code(["PASS", "INCONCLUSIVE"]) == 3
+    assert verifying.exit_code(["INCONCLUSIVE", "FAIL", "PASS"]) == 1
+
+
+# --- new ---
+
+
+def test_new_writes_a_solver_that_passes(run, tmp_path: Path):
+    assert run("new two_step.py").code == 0
+    text = (tmp_path / "two_step.py").read_text(encoding="utf-8")
+    code = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert len(code) < 30
+    assert "def two_step(step" in text
+    assert get_solver(str(tmp_path / "two_step.py")).history == 1
+    assert run("verify two_step.py").code == 0
+
+
+def test_new_replaces_nothing_unless_forced(run, tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text("mine", encoding="utf-8")
+    done = run("new mine.py")
+    assert (done.code, path.read_text(encoding="utf-8")) == (2, "mine")
+    assert "--force" in done.err
+    assert run("new mine.py --force").code == 0
+    assert "def mine(step" in path.read_text(encoding="utf-8")
+
+
+# --- compare, law, sample ---
+
+
+def test_compare(run, tmp_path: Path):
+    done = run("compare ddim dpmpp_2m --problem gaussian --nfe 4,8 --json rows.json --plot rows.svg")
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
+    assert done.code == 0
+    assert [(row["solver"], row["problem"], row["nfe"]) for row in rows] == [
+        ("ddim", "gaussian", 4), ("ddim", "gaussian", 8), ("dpmpp_2m", "gaussian", 4), ("dpmpp_2m", "gaussian", 8),
+    ]  # fmt: skip
+    assert rows[0]["error"] > rows[1]["error"] > 0
+    assert "dpmpp_2m" in done.out
+    assert (tmp_path / "rows.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
+MODEL = """
+import numpy as np
+import diffode as de
+
+model = de.Denoiser(lambda x, t: {}, de.EDM(), prediction="x0")
+"""
+
+
+def test_compare_on_a_model_of_ones_own(run, tmp_path: Path):
+    (tmp_path / "net.py").write_text(MODEL.format("np.tanh(x)"), encoding="utf-8")
+    np.save(tmp_path / "x.npy", np.array([[40.0, -10.0]]))
+    rows = json.loads(run("compare ddim heun --problem net.py --states x.npy --nfe 40,80 --json").out)
+    errors = {(row["solver"], row["nfe"]): row["error"] for row in rows}
+    assert errors["ddim", 40] > errors["ddim", 80] > errors["heun", 80] > 0
+
+
+def test_law_is_what_de_law_says(run):
+    import diffode as de
+
+    found = json.loads(run("law ddim --eigenvalues 0.25,1 --process edm --steps 6 --json").out)
+    process, data = de.EDM(), de.Gaussian([0.0, 0.0], [0.25, 1.0])
+    law = de.law(de.compile("ddim", process, de.grids.karras(process, 6)), data)
+    assert (found["w2"], found["kl"], found["nfe"]) == (law.w2(), law.kl(), 6)
+    assert found["covariance"] == law.covariance.tolist()
+    table = run("law ddim --eigenvalues 0.25,1 --process edm --steps 6")
+    assert table.code == 0
+    assert f"W2 {law.w2():.3e}" in table.out
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_sample(run, tmp_path: Path, backend: str):
+    if backend == "torch":
+        pytest.importorskip("torch")
+    done = run(f"sample ddpm --problem gaussian_4d --steps 5 --samples 7 --backend {backend} --out x.npz")
+    assert done.code == 0
+    assert "7 × 4 float64" in done.out
+    with np.load(tmp_path / "x.npz") as kept:
+        assert kept["x"].shape == kept["x_T"].shape == (7, 4)
+        assert (len(kept["t"]), int(kept["nfe"])) == (6, 5)
+        x = kept["x"]
+    facts = json.loads(run("sample ddpm --problem gaussian_4d --steps 5 --samples 7 --json").out)
+    assert facts["shape"] == [7, 4]
+    assert facts["mean"] == pytest.approx(x.mean(), rel=1e-12)
+
+
+def test_listed_levels_are_the_grid(run):
+    facts = json.loads(run("sample ddim --grid sigma=10,1,0.1 --json").out)
+    assert (facts["steps"], facts["nfe"]) == (2, 2)
+
+
+def test_a_picture_of_digits():
+    black, white = -np.ones(64), np.ones(64)
+    lines = running.picture(np.stack([black, white])).splitlines()
+    assert lines == [16 * " " + "  " + 16 * "█"] * 8
+
+
+# --- streams ---
+
+
+def test_a_reader_who_leaves_is_no_error():
+    line = f"{sys.executable} -m diffode list --json | head -c 1"
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[", "")
+
+
+# --- demo ---
+
+
+def test_every_command_says_what_it_is_for():
+    for command in app.registered_commands:
+        assert (command.callback.__doc__ or "").strip()
+
+
+@pytest.mark.slow
+def test_demo(run, tmp_path: Path):
+    done = run("demo --out reports")
+    assert done.code == 0, done.out + done.err
+    for act in showcase.ACTS:
+        report = tmp_path / "reports" / f"{Path(act.solver).stem}.html"
+        assert report.read_text(encoding="utf-8").rstrip().endswith("</html>")
+        assert f"reports/{report.name}" in done.out
+    assert "dpmpp_3m: claimed order 3, verified 2" in done.out
+    assert "fails the tree [λλ]" in done.out
