@@ -1,1 +1,4 @@
-"""Studies: each module applies the tools of `diffode.analysis` to the whole registry and writes into `results/`: `python -m analysis.orders`."""
+"""Studies: each module applies the tools of `diffode.analysis` to the whole registry and writes into `results/`.
+
+Run one with `python -m analysis.orders`.
+"""

@@ -66,11 +66,14 @@ def shipped(certificates: Mapping[str, dict[str, Any]]) -> dict[str, verified.En
 def table(certificates: Mapping[str, dict[str, Any]]) -> str:
     """The table in Markdown."""
     lines = [
-        "# Orders: claimed, proved, measured", "", "Given an exact past. *Proved* holds for every process and every
-        smooth model; *mixture* is the slope on a nonlinear", "mixture (the weak order where the rule draws noise),
-        *Gaussian* the exact slope on Gaussian data, *started* the slope", "with the rule's own start and end. Made by
-        `python -m analysis.orders`.", "", "| solver | family | claimed | proved | mixture | Gaussian | started |
-        verdict |", "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "# Orders: claimed, proved, measured",
+        "",
+        "Given an exact past. *Proved* holds for every process and every smooth model; *mixture* is the slope on a",
+        "nonlinear mixture (the weak order where the rule draws noise), *Gaussian* the exact slope on Gaussian data,",
+        "*started* the slope with the rule's own start and end. Made by `python -m analysis.orders`.",
+        "",
+        "| solver | family | claimed | proved | mixture | Gaussian | started | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, entry in certificates.items():
         checks = {check["name"]: check for check in entry["checks"]}
@@ -98,12 +101,12 @@ def _failures(certificates: Mapping[str, dict[str, Any]]) -> Iterator[str]:
 
 def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
     """Claimed, proved and measured orders, one line a solver."""
-    from diffode.analysis.figures import style
-
     import matplotlib.pyplot as plt
 
+    from diffode.analysis.style import look
+
     names = list(certificates)
-    with style():
+    with look():
         fig, ax = plt.subplots(figsize=(6.5, 0.16 * len(names) + 1.2))
         for key, marker, label in (("order_proof", "D", "proved"), ("order_mixture", "o", "mixture")):
             points = [
@@ -113,19 +116,27 @@ def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
                 if check["name"] == key and check["value"] is not None
             ]
             ax.plot(*zip(*points, strict=True), marker, fillstyle="none", linestyle="", markersize=4, label=label)
-        ax.plot([certificates[name]["claimed_order"] for name in names], range(len(names)), "|", label="claimed",
-        markersize=9) ax.set_yticks(range(len(names)), names, fontsize=6) ax.set_xlabel("order") ax.invert_yaxis()
-        ax.legend(loc="lower right") fig.savefig(path, bbox_inches="tight") plt.close(fig)
+        claims = [certificates[name]["claimed_order"] for name in names]
+        ax.plot(claims, range(len(names)), "|", label="claimed", markersize=9)
+        ax.set_yticks(range(len(names)), names, fontsize=6)
+        ax.set_xlabel("order")
+        ax.invert_yaxis()
+        ax.legend(loc="lower right")
+        fig.savefig(path, bbox_inches="tight")
+        plt.close(fig)
 
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0]) parser.add_argument("--again",
-    action="store_true", help="verify every solver anew") certificates = study(parser.parse_args().again)
-    verified.save(shipped(certificates)) (RESULTS / "orders.md").write_text(table(certificates) + "\n",
-    encoding="utf-8") figure(certificates, RESULTS / "orders.svg") failing = [name for name, entry in
-    certificates.items() if entry["verdict"] == "FAIL"] print(f"{len(certificates)} solvers; short of their claim: {',
-    '.join(failing) or 'none'}; see {RESULTS / 'orders.md'}")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--again", action="store_true", help="verify every solver anew")
+    certificates = study(parser.parse_args().again)
+    verified.save(shipped(certificates))
+    (RESULTS / "orders.md").write_text(table(certificates) + "\n", encoding="utf-8")
+    figure(certificates, RESULTS / "orders.svg")
+    failing = [name for name, entry in certificates.items() if entry["verdict"] == "FAIL"]
+    short = ", ".join(failing) or "none"
+    print(f"{len(certificates)} solvers; short of their claim: {short}; see {RESULTS / 'orders.md'}")
 
 
 if __name__ == "__main__":

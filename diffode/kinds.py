@@ -98,7 +98,8 @@ def divide(a: Number, b: Number) -> Number:
             quotient = np.divide(a, b)
         return quotient if isinstance(quotient, np.ndarray) else float(quotient)
     if package_of(b) == "mpmath" and b == 0:
-        return a * b.context.inf
+        exact: Any = b
+        return a * exact.context.inf
     return a / b
 
 

@@ -58,7 +58,7 @@ def misreport(base: str, name: str, **changes: Callable[..., Any]) -> Mutant:
 
 
 def rescale(base: str, name: str, factor: float, pick: int) -> Mutant:
-    """The rule of `base`, with one coefficient of the returned state multiplied (terms in the order they are written)."""
+    """The rule of `base`, with one coefficient of the returned state multiplied (terms in the order written)."""
 
     def wrap(original: Solver) -> Callable[..., Linear]:
         def rule(step: Step, **options: Any) -> Linear:
@@ -119,7 +119,7 @@ def adams_with_fixed_weights(step: Step) -> Linear:
 
 @solver(order=3, prediction="eps", history=1, uniform="rho")
 def unstable_two_step(step: Step) -> Linear:
-    """y_{n+1} = −4 y_n + 5 y_{n−1} + δ (4 f_n + 2 f_{n−1}): consistent of order 3, not zero-stable (equal steps in ρ)."""
+    """y_{n+1} = −4 y_n + 5 y_{n−1} + δ (4 f_n + 2 f_{n−1}): of order 3, not zero-stable (equal steps in ρ)."""
     d = step.model(step.x, step.now)
     y = step.x / step.now.alpha
     before = step.memory.get("y", lambda: y - (step.next.rho - step.now.rho) * d)

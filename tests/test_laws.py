@@ -198,7 +198,7 @@ def test_processes_with_equal_noise_give_equal_samples(solver: Solver, data: st.
 @every
 @given(st.data())
 def test_runs_on_every_process_and_every_grid(solver: Solver, data: st.DataObject) -> None:
-    """Whatever process and grid are drawn, singular ends included, the plan has finite coefficients and the run finite states."""
+    """Whatever process and grid are drawn, singular ends included, coefficients and states are finite."""
     process = data.draw(processes())
     grid = data.draw(grids(process, steps=st.integers(2, 7), singular=True))
     plan = solver.plan(grid)

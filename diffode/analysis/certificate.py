@@ -86,7 +86,7 @@ class Certificate:
 
     @property
     def order(self) -> float | None:
-        """The order that was verified: the proved one, or the measured weak order of a rule with noise; None if open."""
+        """The verified order: the proved one, or the measured weak order of a rule with noise; None if open."""
         for name in ("order_proof", "order_mixture"):
             for check in self.checks:
                 if check.name == name and check.value is not None and check.verdict != "INCONCLUSIVE":

@@ -90,7 +90,7 @@ def course(process: Process, steps: int, past: int, spacing: str, variable: str 
 
 
 def past_needed(solver: Solver) -> int:
-    """How many exact steps must come before the first free one, for what the rule stores to be that of an endless past."""
+    """How many exact steps must come first, for what the rule stores to be that of an endless past."""
     rates = [rate for rate in fading_rates(solver) if 1e-9 < rate < 1 - 1e-9]
     if rates:
         return ceil(log(1e-17) / log(max(rates))) + solver.history

@@ -63,7 +63,7 @@ class Formula:
 
     @staticmethod
     def of(solver: Solver) -> Formula:
-        """The formula of a solver: in symbols, or in numbers where symbols cannot follow its rule or would fill pages."""
+        """The formula of a solver in symbols, or in numbers where symbols cannot follow its rule or fill pages."""
         plan = _symbolic_step(solver) if solver.history <= _PAST else None
         return _Writer(plan or _numeric_step(solver)).formula(symbolic=plan is not None)
 

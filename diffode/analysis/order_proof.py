@@ -158,7 +158,7 @@ def _grows(solver: Solver, highest: int, power: int, variable: str, seed: int) -
 
 
 def _limit(moves: Sequence[int]) -> int:
-    """The limit, modulo the prime, of a sequence that settles at once or geometrically (Aitken, exact for one ratio)."""
+    """The limit modulo the prime of a sequence that settles at once or geometrically (Aitken, exact for one ratio)."""
     a, b, c = moves[-3:]
     bend = (c - 2 * b + a) % PRIME
     return (c - (c - b) ** 2 * pow(bend, -1, PRIME)) % PRIME if bend else c
@@ -243,7 +243,7 @@ class _Laboratory:
         return out
 
     def _exact_past(self, forced: Plan) -> tuple[Plan, list[Vector]]:
-        """The plan and its inputs: by teacher-forced steps, or where the rule has an endless memory from its fixed point."""
+        """The plan and its inputs: by teacher-forced steps, or from the fixed point of an endless memory."""
         if not _remembers(self.solver):
             return forced, [self.state(level) for level in self.grid.levels[: self.past + 1]]
         memory, values = settled_memory(self.solver, self.grid, self.past, self.forest, self.state)

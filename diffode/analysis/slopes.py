@@ -11,7 +11,7 @@ import numpy as np
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 MARGIN = 0.35
-"""How far below its claim a slope may lie: steps are finite, so slopes of neighbouring orders are told apart at the half."""
+"""How far below its claim a slope may lie: steps are finite, and neighbouring orders are told apart at the half."""
 
 _WINDOWS = (7, 5)
 """How many of the finest points are fitted; the fit with the narrowest interval is taken."""

@@ -43,7 +43,7 @@ def noise_level(solver: Solver, process: Process) -> float:
 
 
 def require_path_law(solver: Solver, process: Process) -> None:
-    """Raise PlanError where the exact past of a rule has no closed form: with a past, and at another noise level than 1."""
+    """Raise PlanError where the exact past has no closed form: where there is one, at another noise level than 1."""
     tau = noise_level(solver, process)
     if solver.history and abs(tau - 1) > 1e-2:
         raise PlanError(
@@ -170,7 +170,7 @@ _SIZES = {
     3: ((48, 16), (60, 20)),
     4: ((32, 10), (40, 12)),
 }
-"""Nodes for the state and for each further dimension, by the number of dimensions: two rules, whose gap is the floor."""
+"""Nodes for the state and for each further dimension, by their number: two rules, whose gap is the floor."""
 
 
 def _law_error(solver: Solver, process: Process, base: float, h: float) -> tuple[float, float]:

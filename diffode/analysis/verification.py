@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import isfinite
 
 from diffode.analysis.certificate import Certificate, Check
-from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
 from diffode.analysis.fixed_point import probe
 from diffode.analysis.order_proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
+from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture
 from diffode.errors import BranchError, DiffodeError, PlanError, SolverError
 from diffode.grids import uniform_lambda
@@ -118,12 +118,19 @@ def _checks(subject: _Subject, deterministic: bool) -> Iterator[tuple[str, Calla
         yield "order_proof", lambda: _proof(subject)
     yield "zero_stability", lambda: zero_stability(solver, process)
     if deterministic:
-        yield "order_gaussian", lambda: _measured("order_gaussian", order_gaussian(solver, process, subject.variable),
-        solver) yield "order_mixture", lambda: _mixture(subject) yield "order_started", lambda:
-        _started(order_started(solver, process), solver) return
+        yield (
+            "order_gaussian",
+            lambda: _measured("order_gaussian", order_gaussian(solver, process, subject.variable), solver),
+        )
+        yield "order_mixture", lambda: _mixture(subject)
+        yield "order_started", lambda: _started(order_started(solver, process), solver)
+        return
     yield "order_gaussian", lambda: _measured("order_gaussian", w2_order(solver, process), solver, "exact W2 distance")
-    yield "order_mixture", lambda: _measured(
-        "order_mixture", weak_order_mixture(solver, process), solver, "law after one step, by quadrature"
+    yield (
+        "order_mixture",
+        lambda: _measured(
+            "order_mixture", weak_order_mixture(solver, process), solver, "law after one step, by quadrature"
+        ),
     )
     yield "weak_order", lambda: _measured("weak_order", weak_order(solver, process), solver, "exact mean and deviation")
     yield "strong_order", lambda: _strong(subject)
@@ -153,8 +160,9 @@ def _proof(subject: _Subject) -> Check:
     where = f" on equal steps in {_NAMES[subject.variable]}" if solver.uniform else ""
     if proof.order >= solver.order:
         above = "" if not proof.complete or proof.order == solver.order else f"; the rule has order {proof.order}"
-        beyond = f"; the next order {proof.failures[0]}" if proof.failures else "" return Check("order_proof", "PASS",
-        proof.order, solver.order, detail=f"order {proof.order}{where}: {text}{above}{beyond}")
+        beyond = f"; the next order {proof.failures[0]}" if proof.failures else ""
+        detail = f"order {proof.order}{where}: {text}{above}{beyond}"
+        return Check("order_proof", "PASS", proof.order, solver.order, detail=detail)
     reason = str(proof.failures[0])
     gentler = _gentler(solver, proof)
     detail = f"order {proof.order}{where}, not {solver.order:g}: {reason}{gentler}"
