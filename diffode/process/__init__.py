@@ -2,9 +2,11 @@
 
 from diffode.process.affine import Affine
 from diffode.process.base import Process
+from diffode.process.cosine import CosineVP
+from diffode.process.discrete import DiscreteVP
 from diffode.process.elementary import EDM, VE, Flow
+from diffode.process.linear import VP, SubVP
 from diffode.process.mean_reverting import MeanReverting
-from diffode.process.variance_preserving import VP, CosineVP, DiscreteVP, SubVP
 
 __all__ = [
     "EDM", "VE", "VP", "Affine", "CosineVP", "DiscreteVP", "Flow", "MeanReverting", "Process", "SubVP",

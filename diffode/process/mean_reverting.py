@@ -17,7 +17,9 @@ from diffode import phi
 from diffode.errors import ProcessError
 from diffode.kinds import Number
 from diffode.process.base import Process
-from diffode.process.variance_preserving import VP, DiscreteVP, VariancePreserving
+from diffode.process.discrete import DiscreteVP
+from diffode.process.linear import VP
+from diffode.process.variance_preserving import VariancePreserving
 
 
 def _cosine(steps: int) -> np.ndarray:

@@ -1,146 +1,18 @@
-"""The trace: a step rule, run over a grid, leaves its plan behind.
-
-A rule sees one `Step` at a time and computes with linear expressions (`diffode.plan.Linear`); what it does to them
-is written down as rows. The rule never sees an array, so the same rule can be traced with floats, mpmath numbers,
-SymPy symbols or power series: only the levels of the grid differ.
-"""
+"""`Step`: one step of a rule, as the rule sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from diffode.brownian import Clock, ClockLike, Increment, covariance
-from diffode.errors import DiffodeError, SolverError
-from diffode.kinds import Number, literal, package_of
-from diffode.plan import (
-    BrownianIncrement,
-    Combine,
-    Dynamic,
-    Evaluate,
-    Level,
-    Linear,
-    Normal,
-    Plan,
-    Row,
-    Scaled,
-    reads,
-)
-
-
-class Rule(Protocol):
-    """What the trace needs to know of a solver."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def prediction(self) -> str: ...
-    @property
-    def history(self) -> int: ...
-    def __call__(self, step: Step) -> Any: ...
-
-
-class Grid(Protocol):
-    """What the trace needs to know of a time grid."""
-
-    @property
-    def process(self) -> Any: ...
-    @property
-    def levels(self) -> tuple[Level, ...]: ...
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a step leaves to the next ones: stored values, newest first, with their levels; and named registers."""
-
-    past: tuple[tuple[str, Level], ...] = ()
-    named: tuple[tuple[str, str], ...] = ()
-
-    def registers(self) -> tuple[str, ...]:
-        """The registers held, in the order in which a continued run takes them as inputs."""
-        return tuple(name for name, _ in self.past) + tuple(register for _, register in self.named)
-
-
-class Tracer:
-    """The rows written so far, and what the rule remembers from step to step."""
-
-    def __init__(self, rule: Rule, grid: Grid, inputs: Sequence[str], open_end: bool = False) -> None:
-        self.rule = rule
-        self.grid = grid
-        self.open_end = open_end
-        self.rows: list[Row] = []
-        self.inputs = list(inputs)
-        self.past: list[tuple[Linear, Level]] = []
-        self.named: dict[str, Linear] = {}
-        self.increments: dict[tuple[Any, ...], str] = {}
-        self.pieces: list[tuple[BrownianIncrement, Increment, float]] = []
-        self.normals: dict[str, str] = {}
-        self.counts: dict[str, int] = {}
-        self.index = 0
-
-    def fresh(self, letter: str) -> str:
-        """The next free register d0, d1, … of a letter."""
-        n = self.counts.get(letter, 0)
-        self.counts[letter] = n + 1
-        return f"{letter}{n}"
-
-    def register(self, expression: Linear, letter: str = "u", name: str | None = None) -> str:
-        """The register that holds an expression, by a new `Combine` row unless it is one already."""
-        if len(expression.terms) == 1:
-            (held, c), *_ = expression.terms.items()
-            if name is None and package_of(c) in ("float", "sympy") and c == 1:
-                return held
-        for held, c in expression.terms.items():
-            self._check(held, c)
-        out = name or self.fresh(letter)
-        kind = self.grid.levels[0].lam
-        numbers = ((literal(c, kind), held) for held, c in expression.terms.items())
-        terms = tuple((c, held) for c, held in numbers if not (isinstance(c, float) and c == 0.0))
-        self.rows.append(Combine(out, terms))
-        return out
-
-    def _check(self, register: str, c: Number) -> None:
-        value = c.factor if isinstance(c, Scaled) else c
-        if package_of(value) in ("float", "array") and not np.all(np.isfinite(value)):
-            a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]
-            raise SolverError(
-                f"{self.rule.name}: the coefficient of {register} is {value} at step {self.index} "
-                f"(t={a.t} → {b.t}); read step.singular where a level has λ = ±∞, or check the formula"
-            )
-
-    def snapshot(self) -> tuple[Any, ...]:
-        """Enough to undo a step."""
-        return (
-            len(self.rows), len(self.pieces), list(self.past), dict(self.named), dict(self.increments),
-            dict(self.normals), dict(self.counts),
-        )  # fmt: skip
-
-    def restore(self, saved: tuple[Any, ...]) -> None:
-        """Undo everything since `snapshot`."""
-        rows, pieces, self.past, self.named, self.increments, self.normals, self.counts = saved
-        del self.rows[rows:], self.pieces[pieces:]
-
-    def add_piece(self, row: BrownianIncrement, piece: Increment) -> None:
-        """Note an increment, with the farthest λ that it or any before it reaches."""
-        far = _extreme(np.max, piece.stretch[1].lam)
-        self.pieces.append((row, piece, max(far, self.pieces[-1][2]) if self.pieces else far))
-
-    def overlaps(self, piece: Increment) -> Iterator[tuple[BrownianIncrement, Number]]:
-        """Earlier increments with their covariance; those that end before this one begins are not looked at."""
-        begin = _extreme(np.min, piece.stretch[0].lam)
-        for row, other, far in reversed(self.pieces):
-            if far <= begin:
-                return
-            yield row, covariance(piece, other)
-
-    def memory(self) -> Memory:
-        """What the rule remembers now, as registers."""
-        depth = max(self.rule.history, 0)
-        past = tuple((self.register(value), level) for value, level in self.past[:depth])
-        return Memory(past, tuple((name, self.register(value)) for name, value in self.named.items()))
+from diffode.brownian import Clock, ClockLike, Increment
+from diffode.errors import SolverError
+from diffode.kinds import Number, package_of
+from diffode.plan import BrownianIncrement, Dynamic, Evaluate, Level, Linear, Normal, Scaled
+from diffode.trace.recorder import Tracer
 
 
 @dataclass
@@ -217,7 +89,7 @@ class Step:
 
     def limit(self) -> Linear:
         r"""The exact one-step formula α_t D + σ_t ε, as the data prediction has it where h is infinite."""
-        return _limit(self)
+        return one_step_limit(self)
 
     # --- the network ---
 
@@ -390,77 +262,7 @@ class _Named:
         return default() if callable(default) else default
 
 
-def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None = None, open_end: bool = False) -> Plan:
-    """Run a rule over a grid and return the plan.
-
-    Parameters
-    ----------
-    rule : Rule
-        A solver.
-    grid : Grid
-        Its levels give the kind of number of all coefficients.
-    exact_past : int
-        The first so many steps are teacher-forced: their state is an input of its own, given from the exact
-        solution, and what the rule stores there becomes its past. The plan's inputs are then exact_past + 1 states.
-    memory : Memory, optional
-        What an earlier plan left behind (`plan.memory`); its registers become inputs after the state.
-    open_end : bool
-        More steps will follow, so that no step is the last.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    SolverError
-        If the rule returns something that is not an expression, uses a past that it did not declare, or has a
-        coefficient that is not finite.
-    """
-    inputs = [f"e{i}" for i in range(exact_past)] + ["x0"]
-    tracer = Tracer(rule, grid, inputs, open_end)
-    tracer.counts["x"] = 1
-    if memory is not None:
-        _continue(tracer, memory)
-    states = ["x0"]
-    for i in range(len(grid.levels) - 1):
-        forced = i < exact_past
-        x = inputs[i] if forced else states[-1]
-        result = _one_step(tracer, Linear({x: 1}), i)
-        if not forced:
-            states.append(tracer.register(result, name=tracer.fresh("x")))
-    left = tracer.memory()
-    plan = Plan((), tuple(tracer.inputs), tuple(states), grid.levels[exact_past:], left, rule.name)
-    return Plan(
-        _alive(tracer.rows, plan.kept | set(states)),
-        plan.inputs, plan.states, plan.levels, left, rule.name,
-    )  # fmt: skip
-
-
-def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
-    tracer.index = i
-    step = Step(tracer, x, tracer.grid.levels[i], tracer.grid.levels[i + 1], i)
-    if not (step.now.singular or step.next.singular):
-        return _returned(tracer, tracer.rule(step))
-    saved = tracer.snapshot()
-    result: Any = None
-    problem: Exception | None = None
-    with np.errstate(all="ignore"):
-        try:
-            result = tracer.rule(step)
-        except (ArithmeticError, DiffodeError, ValueError) as error:
-            problem = error
-    if not step.read_singular:
-        tracer.restore(saved)
-        result = _limit(Step(tracer, x, step.now, step.next, i))
-    elif problem is not None:
-        raise problem
-    tracer.past.clear()
-    tracer.named.clear()
-    return _returned(tracer, result)
-
-
-def _limit(step: Step) -> Linear:
+def one_step_limit(step: Step) -> Linear:
     """The exact one-step formula x_t = α_t D + σ_t ε at an infinite h, in the data prediction.
 
     With ε = (x − α_s D)/σ_s it has no singular coefficient: at σ_t = 0 it is α_t D, and from α_s = 0 it keeps x/σ.
@@ -477,39 +279,6 @@ def _limit(step: Step) -> Linear:
     ratio = after.sigma / now.sigma
     terms = {**(ratio * step.x).terms, d: after.alpha - now.alpha * ratio}
     return Linear({name: c for name, c in terms.items() if not (isinstance(c, float) and c == 0.0)})
-
-
-def _returned(tracer: Tracer, result: Any) -> Linear:
-    if not isinstance(result, Linear):
-        raise SolverError(
-            f"{tracer.rule.name}: the rule must return the new state, an expression made from step.x and "
-            f"step.model(…), but it returned {type(result).__name__}"
-        )
-    return result
-
-
-def _continue(tracer: Tracer, memory: Memory) -> None:
-    for k, (_, level) in enumerate(memory.past):
-        tracer.past.append((Linear({f"p{k + 1}": 1}), level))
-        tracer.inputs.append(f"p{k + 1}")
-    for name, _ in memory.named:
-        tracer.named[name] = Linear({f"q_{name}": 1})
-        tracer.inputs.append(f"q_{name}")
-
-
-def _alive(rows: Sequence[Row], wanted: frozenset[str] | set[str]) -> tuple[Row, ...]:
-    """Without the combinations that nobody reads; evaluations and noise stay as the author wrote them."""
-    needed = set(wanted)
-    kept: list[Row] = []
-    for row in reversed(rows):
-        if row.out in needed or not isinstance(row, Combine):
-            kept.append(row)
-            needed.update(reads(row))
-    return tuple(reversed(kept))
-
-
-def _extreme(pick: Callable[..., Any], lam: Number) -> Any:
-    return pick(lam) if isinstance(lam, np.ndarray) else lam
 
 
 def _key(level: Level) -> Any:

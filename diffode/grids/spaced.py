@@ -1,0 +1,199 @@
+"""Builders that space the levels in some variable of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from diffode.errors import GridError
+from diffode.grids.grid import Final, TimeGrid, level_of
+from diffode.process import Process
+
+Spacing = Callable[[np.ndarray, float, float], np.ndarray]
+
+
+def _build(
+    process: Process,
+    n: int,
+    variable: str,
+    spacing: Spacing,
+    *,
+    start: float | None,
+    end: float | None,
+    final: Final,
+) -> TimeGrid:
+    """Levels spaced in a variable: spacing(u, first, last) for u uniform on [0, 1]."""
+    if n < 1:
+        raise GridError(f"grid: needs at least one step, not n={n}")
+    if final not in ("min", "zero"):
+        raise GridError(f"grid: final must be 'min' or 'zero', not {final!r}")
+    first = process.level(process.t_max if start is None else float(start))
+    last = process.level(process.t_min if end is None else float(end))
+    singular = variable != "t" and first.singular
+    begin = process.level(process.t_far) if singular else first
+    if last.singular and variable != "t":
+        raise GridError(
+            f"grid: the end t={last.t} has σ = 0, where a grid in {variable} cannot be spaced; use final='zero'"
+        )
+    inner = n - singular - (final == "zero")
+    if inner < 0:
+        raise GridError(f"grid: {n} steps are too few for a singular start and final='zero'; use more")
+    u = np.linspace(0.0, 1.0, inner + 1)
+    if inner == 0:
+        middle = [begin if singular else first]
+    else:
+        values = spacing(u, float(getattr(begin, variable)), float(getattr(last, variable)))
+        # the ends as they are, not to rounding
+        middle = [begin, *(level_of(process, variable, float(value)) for value in values[1:-1]), last]
+    zero = [process.level(lam=float("inf"))] if final == "zero" else []
+    return TimeGrid(process, levels=[*([first] if singular else []), *middle, *zero])
+
+
+def _uniform(u: np.ndarray, a: float, b: float) -> np.ndarray:
+    return a + u * (b - a)
+
+
+def _power(exponent: float) -> Spacing:
+    """Uniform in the power 1/exponent of the variable."""
+
+    def spacing(u: np.ndarray, a: float, b: float) -> np.ndarray:
+        root = a ** (1 / exponent) + u * (b ** (1 / exponent) - a ** (1 / exponent))
+        return root**exponent
+
+    return spacing
+
+
+def uniform_t(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in t.
+
+    >>> import diffode as de
+    >>> uniform_t(de.Flow(), 4, end=0.2).t
+    array([1. , 0.8, 0.6, 0.4, 0.2])
+    """
+    return _build(process, n, "t", _uniform, start=start, end=end, final=final)
+
+
+def uniform_lambda(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in λ = log(α/σ), DPM-Solver's "logSNR" (arXiv:2206.00927, section 3.4)."""
+    return _build(process, n, "lam", _uniform, start=start, end=end, final=final)
+
+
+def uniform_sigma(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in ρ = σ/α."""
+    return _build(process, n, "rho", _uniform, start=start, end=end, final=final)
+
+
+def uniform_log_sigma(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in log σ (not in log ρ, which is λ)."""
+
+    def spacing(u: np.ndarray, a: float, b: float) -> np.ndarray:
+        return np.exp(_uniform(u, np.log(a), np.log(b)))
+
+    return _build(process, n, "sigma", spacing, start=start, end=end, final=final)
+
+
+def quadratic(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in √t (Song et al., arXiv:2010.02502, appendix D.2)."""
+    return power(process, n, exponent=2.0, start=start, end=end, final=final)
+
+
+def power(
+    process: Process,
+    n: int,
+    *,
+    exponent: float = 2.0,
+    start: float | None = None,
+    end: float | None = None,
+    final: Final = "min",
+) -> TimeGrid:
+    """Equal steps in t^{1/exponent} (DEIS, arXiv:2204.13902, appendix H.3)."""
+    return _build(process, n, "t", _power(exponent), start=start, end=end, final=final)
+
+
+def karras(
+    process: Process,
+    n: int,
+    *,
+    rho: float = 7.0,
+    start: float | None = None,
+    end: float | None = None,
+    final: Final = "min",
+) -> TimeGrid:
+    """Equal steps in (σ/α)^{1/rho} (Karras et al., arXiv:2206.00364, eq. 5).
+
+    >>> import diffode as de
+    >>> karras(de.EDM(), 2).sigma
+    array([8.00000000e+01, 2.51521898e+00, 2.00000000e-03])
+    """
+    return _build(process, n, "rho", _power(rho), start=start, end=end, final=final)
+
+
+def exponential(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in log(σ/α): k-diffusion's name for `uniform_lambda`."""
+    return uniform_lambda(process, n, start=start, end=end, final=final)
+
+
+def polyexponential(
+    process: Process,
+    n: int,
+    *,
+    rho: float = 1.0,
+    start: float | None = None,
+    end: float | None = None,
+    final: Final = "min",
+) -> TimeGrid:
+    """log(σ/α) along (1 − u)^rho, as k-diffusion has it."""
+
+    def spacing(u: np.ndarray, a: float, b: float) -> np.ndarray:
+        return b + (1 - u) ** rho * (a - b)
+
+    return _build(process, n, "lam", spacing, start=start, end=end, final=final)
+
+
+def beta(
+    process: Process,
+    n: int,
+    *,
+    a: float = 0.6,
+    b: float = 0.6,
+    start: float | None = None,
+    end: float | None = None,
+    final: Final = "min",
+) -> TimeGrid:
+    """Times at the quantiles of a beta distribution (Lee et al., arXiv:2407.12173)."""
+    from scipy.stats import beta as distribution
+
+    def spacing(u: np.ndarray, first: float, last: float) -> np.ndarray:
+        return last + np.asarray(distribution.ppf(1 - u, a, b)) * (first - last)
+
+    return _build(process, n, "t", spacing, start=start, end=end, final=final)
+
+
+def arctan(
+    process: Process, n: int, *, start: float | None = None, end: float | None = None, final: Final = "min"
+) -> TimeGrid:
+    """Equal steps in arctan(σ/α), optimal for Gaussian data of unit variance.
+
+    Sabour et al., arXiv:2404.14507, theorem 3.1.
+    """
+
+    def spacing(u: np.ndarray, a: float, b: float) -> np.ndarray:
+        return np.tan(_uniform(u, np.arctan(a), np.arctan(b)))
+
+    return _build(process, n, "rho", spacing, start=start, end=end, final=final)
+
+
+kl_optimal = arctan

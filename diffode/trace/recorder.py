@@ -1,0 +1,133 @@
+"""What a trace writes down: the rows so far, and what the rule remembers from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from diffode.brownian import Increment, covariance
+from diffode.errors import SolverError
+from diffode.kinds import Number, literal, package_of
+from diffode.plan import BrownianIncrement, Combine, Level, Linear, Row, Scaled
+
+if TYPE_CHECKING:
+    from diffode.trace.step import Step
+
+
+class Rule(Protocol):
+    """What the trace needs to know of a solver."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def prediction(self) -> str: ...
+    @property
+    def history(self) -> int: ...
+    def __call__(self, step: Step) -> Any: ...
+
+
+class Grid(Protocol):
+    """What the trace needs to know of a time grid."""
+
+    @property
+    def process(self) -> Any: ...
+    @property
+    def levels(self) -> tuple[Level, ...]: ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a step leaves to the next ones: stored values, newest first, with their levels; and named registers."""
+
+    past: tuple[tuple[str, Level], ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
+
+    def registers(self) -> tuple[str, ...]:
+        """The registers held, in the order in which a continued run takes them as inputs."""
+        return tuple(name for name, _ in self.past) + tuple(register for _, register in self.named)
+
+
+class Tracer:
+    """The rows written so far, and what the rule remembers from step to step."""
+
+    def __init__(self, rule: Rule, grid: Grid, inputs: Sequence[str], open_end: bool = False) -> None:
+        self.rule = rule
+        self.grid = grid
+        self.open_end = open_end
+        self.rows: list[Row] = []
+        self.inputs = list(inputs)
+        self.past: list[tuple[Linear, Level]] = []
+        self.named: dict[str, Linear] = {}
+        self.increments: dict[tuple[Any, ...], str] = {}
+        self.pieces: list[tuple[BrownianIncrement, Increment, float]] = []
+        self.normals: dict[str, str] = {}
+        self.counts: dict[str, int] = {}
+        self.index = 0
+
+    def fresh(self, letter: str) -> str:
+        """The next free register d0, d1, … of a letter."""
+        n = self.counts.get(letter, 0)
+        self.counts[letter] = n + 1
+        return f"{letter}{n}"
+
+    def register(self, expression: Linear, letter: str = "u", name: str | None = None) -> str:
+        """The register that holds an expression, by a new `Combine` row unless it is one already."""
+        if len(expression.terms) == 1:
+            (held, c), *_ = expression.terms.items()
+            if name is None and package_of(c) in ("float", "sympy") and c == 1:
+                return held
+        for held, c in expression.terms.items():
+            self._check(held, c)
+        out = name or self.fresh(letter)
+        kind = self.grid.levels[0].lam
+        numbers = ((literal(c, kind), held) for held, c in expression.terms.items())
+        terms = tuple((c, held) for c, held in numbers if not (isinstance(c, float) and c == 0.0))
+        self.rows.append(Combine(out, terms))
+        return out
+
+    def _check(self, register: str, c: Number) -> None:
+        value = c.factor if isinstance(c, Scaled) else c
+        if package_of(value) in ("float", "array") and not np.all(np.isfinite(value)):
+            a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]
+            raise SolverError(
+                f"{self.rule.name}: the coefficient of {register} is {value} at step {self.index} "
+                f"(t={a.t} → {b.t}); read step.singular where a level has λ = ±∞, or check the formula"
+            )
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """Enough to undo a step."""
+        return (
+            len(self.rows), len(self.pieces), list(self.past), dict(self.named), dict(self.increments),
+            dict(self.normals), dict(self.counts),
+        )  # fmt: skip
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Undo everything since `snapshot`."""
+        rows, pieces, self.past, self.named, self.increments, self.normals, self.counts = saved
+        del self.rows[rows:], self.pieces[pieces:]
+
+    def add_piece(self, row: BrownianIncrement, piece: Increment) -> None:
+        """Note an increment, with the farthest λ that it or any before it reaches."""
+        far = _extreme(np.max, piece.stretch[1].lam)
+        self.pieces.append((row, piece, max(far, self.pieces[-1][2]) if self.pieces else far))
+
+    def overlaps(self, piece: Increment) -> Iterator[tuple[BrownianIncrement, Number]]:
+        """Earlier increments with their covariance; those that end before this one begins are not looked at."""
+        begin = _extreme(np.min, piece.stretch[0].lam)
+        for row, other, far in reversed(self.pieces):
+            if far <= begin:
+                return
+            yield row, covariance(piece, other)
+
+    def memory(self) -> Memory:
+        """What the rule remembers now, as registers."""
+        depth = max(self.rule.history, 0)
+        past = tuple((self.register(value), level) for value, level in self.past[:depth])
+        return Memory(past, tuple((name, self.register(value)) for name, value in self.named.items()))
+
+
+def _extreme(pick: Callable[..., Any], lam: Number) -> Any:
+    return pick(lam) if isinstance(lam, np.ndarray) else lam
