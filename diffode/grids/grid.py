@@ -128,6 +128,14 @@ def level_of(process: Process, name: str, value: Any) -> Level:
         raise GridError(f"grid: {problem}") from None
 
 
+def noiseless(process: Process) -> Level:
+    """The level at σ = 0, where `final="zero"` ends."""
+    try:
+        return process.level(lam=float("inf"))
+    except ProcessError as problem:
+        raise GridError(f"grid: final='zero' needs a level with σ = 0; {problem}") from None
+
+
 def _check_levels(levels: tuple[Level, ...]) -> None:
     if len(levels) < 2:
         raise GridError(f"grid: needs at least two levels, got {len(levels)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffode.errors import GridError
-from diffode.grids.grid import Final, TimeGrid, level_of
+from diffode.grids.grid import Final, TimeGrid, level_of, noiseless
 from diffode.process import Process
 
 AYS_TABLES: dict[str, tuple[float, ...]] = {
@@ -48,7 +48,8 @@ def align_your_steps(
     noisiest = float(process.lam(process.t_far))
     if noisiest - 1e-3 < lam[0] < noisiest:  # the table is rounded, the process ends where it ends
         lam[0] = noisiest
-    return TimeGrid(process, lam=[*lam.tolist(), *([float("inf")] if final == "zero" else [])])
+    zero = [noiseless(process)] if final == "zero" else []
+    return TimeGrid(process, levels=[*(level_of(process, "lam", value) for value in lam.tolist()), *zero])
 
 
 def linspace(process: Process, n: int, *, total: int = 1000, final: Final = "zero") -> TimeGrid:
@@ -71,5 +72,5 @@ def _discrete(process: Process, labels: np.ndarray, total: int, final: Final) ->
     times = ((np.asarray(labels, dtype=float) + 1) / total).tolist()
     levels = [level_of(process, "t", time) for time in times]
     if final == "zero":
-        levels.append(process.level(lam=float("inf")))
+        levels.append(noiseless(process))
     return TimeGrid(process, levels=levels)

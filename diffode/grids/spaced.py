@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from diffode.errors import GridError
-from diffode.grids.grid import Final, TimeGrid, level_of
+from diffode.grids.grid import Final, TimeGrid, level_of, noiseless
 from diffode.process import Process
 
 Spacing = Callable[[np.ndarray, float, float], np.ndarray]
@@ -46,7 +46,7 @@ def _build(
         values = spacing(u, float(getattr(begin, variable)), float(getattr(last, variable)))
         # the ends as they are, not to rounding
         middle = [begin, *(level_of(process, variable, float(value)) for value in values[1:-1]), last]
-    zero = [process.level(lam=float("inf"))] if final == "zero" else []
+    zero = [noiseless(process)] if final == "zero" else []
     return TimeGrid(process, levels=[*([first] if singular else []), *middle, *zero])
 
 
