@@ -11,8 +11,8 @@ is defined: between two stages that share a stretch, between two clocks, between
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +28,22 @@ ClockLike = str | float | Callable[[Level], Number]
 _RATES = {"snr": 2.0, "rho2": -2.0}
 
 
+def _lam(level: Level) -> Number:
+    return level.lam
+
+
+def _sigma(level: Level) -> Number:
+    return level.sigma
+
+
 @dataclass(frozen=True)
 class Clock:
-    """A monotone function of the level: e^{rate·λ} where `rate` is given, λ, σ, or a user's own."""
+    """A monotone function of the level: e^{rate·λ} where `rate` is given, λ, σ, or a user's own.
 
-    name: str
+    Two clocks are equal when they run alike, whatever they are called.
+    """
+
+    name: str = field(compare=False)
     rate: float | None = None
     function: Callable[[Level], Number] | None = None
 
@@ -47,15 +58,23 @@ class Clock:
         if isinstance(clock, str):
             if clock in _RATES:
                 return Clock(clock, rate=_RATES[clock])
-            if clock == "lam":
-                return Clock("lam", function=lambda level: level.lam)
-            if clock == "sigma":
-                return Clock("sigma", function=lambda level: level.sigma)
+            if clock in ("lam", "sigma"):
+                return Clock(clock, function=_lam if clock == "lam" else _sigma)
             raise SolverError(
                 f"noise: no clock named {clock!r}; there are snr, rho2, sigma, lam, a rate r for e^(rλ), "
                 "or any monotone function of a level"
             )
         return Clock(f"exp({clock:g}λ)", rate=float(clock)) if clock else Clock.of("lam")
+
+    @property
+    def of_lam(self) -> bool:
+        """Whether λ alone tells its value, whatever the process."""
+        return self.rate is not None or self.function is _lam
+
+    @property
+    def smooth(self) -> bool:
+        """Whether it is smooth in λ where the time is not (at the knots of a table)."""
+        return self.of_lam or self.function is _sigma
 
     def value(self, level: Level) -> Number:
         """c at a level."""
@@ -67,9 +86,14 @@ class Clock:
         """|dc/dλ|."""
         if self.rate is not None:
             return abs(self.rate) * phi.exp(self.rate * lam)
-        if self.name == "lam":
+        if self.function is _lam:
             return phi.constant(1.0, lam)
-        return abs(_derivative(lambda u: self.value(process.level(lam=u)), lam))
+        if self.function is _sigma:
+            level = process.level(lam=lam)
+            return abs(level.dsigma / process.dlam(level.t))
+        first, last = (process.lam(t) for t in reversed(process.domain))
+        edges = [first, *process.kinks(first, last), last]
+        return abs(_derivative(lambda u: self.value(process.level(lam=u)), lam, edges))
 
 
 @dataclass(frozen=True)
@@ -93,8 +117,7 @@ class Increment:
     @cached_property
     def stretch(self) -> tuple[Level, Level]:
         """The two ends, the noisier first."""
-        forward = _not_after(self.a, self.b)
-        return (self.a, self.b) if forward else (self.b, self.a)
+        return _noisier(self.a, self.b), _cleaner(self.a, self.b)
 
     @property
     def variance(self) -> Number:
@@ -124,8 +147,8 @@ def covariance(one: Increment, two: Increment) -> Number:
     (a, b), (p, q) = one.stretch, two.stretch
     if _not_after(b, p) or _not_after(q, a):
         return 0.0
-    first = p if _not_after(a, p) else a
-    last = b if _not_after(b, q) else q
+    first = _cleaner(a, p)
+    last = _cleaner(first, _noisier(b, q))  # first itself in the entries where they do not overlap
     scale = phi.sqrt(one.variance * two.variance)
     if one.clock == two.clock:
         c, d = one.clock.value(first), one.clock.value(last)
@@ -134,11 +157,14 @@ def covariance(one: Increment, two: Increment) -> Number:
         return abs(phi.integral(lambda u: one.weight(u) * two.weight(u), c, d)) / scale
 
     def density(lam: Number) -> Number:
-        level = Level(lam, lam, lam, lam) if _exponential(one, two) else one.a.process.level(lam=lam)
+        level = Level(lam, lam, lam, lam) if one.clock.of_lam and two.clock.of_lam else one.a.process.level(lam=lam)
         weights = one.weight(one.clock.value(level)) * two.weight(two.clock.value(level))
         return weights * phi.sqrt(one.clock.slope(lam, one.a.process) * two.clock.slope(lam, one.a.process))
 
-    return phi.integral(density, first.lam, last.lam) / scale
+    kinks: list[float] = []
+    if not (one.clock.smooth and two.clock.smooth) and package_of(first.lam) in ("float", "array"):
+        kinks = one.a.process.kinks(np.min(first.lam), np.max(last.lam))
+    return phi.integral(density, first.lam, last.lam, kinks) / scale
 
 
 def factors(plan: Plan) -> dict[str, dict[int, Number]]:
@@ -156,36 +182,40 @@ def factors(plan: Plan) -> dict[str, dict[int, Number]]:
     rows = plan.noises
     position = {row.out: k for k, row in enumerate(rows)}
     out: dict[str, dict[int, Number]] = {}
+    users: list[list[int]] = [[] for _ in rows]  # of each normal, the later rows that depend on it
     for k, row in enumerate(rows):
-        known = dict(row.covariances) if isinstance(row, BrownianIncrement) else {}
+        covariances = row.covariances if isinstance(row, BrownianIncrement) else ()
+        known = {position[name]: c for name, c in covariances}
         weights: dict[int, Number] = {}
-        for j in sorted(_related(known, position, out)):
+        waiting = set(known)
+        while waiting:
+            j = min(waiting)
             other = out[rows[j].out]
-            done = sum((weights[i] * other[i] for i in weights if i in other), 0.0)
-            weights[j] = (known.get(rows[j].out, 0.0) - done) / other[j]
-        rest = 1.0 - sum((w * w for w in weights.values()), 0.0)
-        weights[k] = _root(rest)
+            shared = sum((weights[i] * other[i] for i in weights if i in other), 0.0)
+            weights[j] = _quotient(known.get(j, 0.0) - shared, other[j])
+            waiting |= set(users[j])  # what shares a normal with this row hangs together with it, known or not
+            waiting.remove(j)
+        for j in weights:
+            users[j].append(k)
+        weights[k] = _root(1.0 - sum((w * w for w in weights.values()), 0.0))
         out[row.out] = weights
     return out
 
 
-def _related(known: dict[str, Number], position: dict[str, int], out: dict[str, dict[int, Number]]) -> set[int]:
-    """The normals that this row can depend on: those of the rows it covaries with."""
-    related: set[int] = set()
-    for name in known:
-        related |= set(out[name]) | {position[name]}
-    return related
-
-
 def _root(rest: Number) -> Number:
     """√ of what is left of the unit variance; a remainder at round-off is none."""
-    if package_of(rest) in ("float", "array"):
-        return phi.choose(rest > 1e-14, lambda: phi.sqrt(abs(rest)), lambda: 1e-300)
-    return phi.sqrt(rest)
+    kind = package_of(rest)
+    if kind not in ("float", "array", "mpmath"):
+        return phi.sqrt(rest)
+    tiny = 1e-14 if kind != "mpmath" else 64 * rest.context.eps
+    return phi.choose(rest > tiny, lambda: phi.sqrt(abs(rest)), lambda: phi.constant(0.0, rest))
 
 
-def _exponential(*increments: Increment) -> bool:
-    return all(i.clock.rate is not None or i.clock.name == "lam" for i in increments)
+def _quotient(left: Number, root: Number) -> Number:
+    """left/root; 0 where the row has no normal of its own, being a combination of earlier ones."""
+    if package_of(root) not in ("float", "array", "mpmath"):
+        return left / root
+    return phi.choose(root > 0, lambda: left / root, lambda: 0.0)
 
 
 def _not_after(p: Level, q: Level) -> bool:
@@ -194,16 +224,45 @@ def _not_after(p: Level, q: Level) -> bool:
     return bool(earlier.all()) if isinstance(earlier, np.ndarray) else bool(earlier)
 
 
-def _derivative(function: Callable[[Number], Number], at: Number) -> Number:
-    """df/du of a smooth function: mpmath's own, or the Chebyshev interpolant around each point."""
+def _noisier(p: Level, q: Level) -> Level:
+    """The one with the smaller λ, in each entry."""
+    return _pick(p.lam <= q.lam, p, q)
+
+
+def _cleaner(p: Level, q: Level) -> Level:
+    """The one with the larger λ, in each entry."""
+    return _pick(p.lam <= q.lam, q, p)
+
+
+def _pick(which: Any, p: Level, q: Level) -> Level:
+    if not isinstance(which, np.ndarray):
+        return p if which else q
+    t, alpha, sigma, lam = (np.where(which, getattr(p, n), getattr(q, n)) for n in ("t", "alpha", "sigma", "lam"))
+    return Level(t, alpha, sigma, lam, p.process)
+
+
+def _derivative(function: Callable[[Number], Number], at: Number, edges: Sequence[float]) -> Number:
+    """df/du of a function that is smooth between edges: mpmath's own, or that of a Chebyshev interpolant."""
     if package_of(at) == "mpmath":
         from mpmath import diff
 
-        return diff(function, at)
-    nodes = np.cos(np.pi * (np.arange(16) + 0.5) / 16)
-    radius = 0.25
-    values = np.array([np.asarray(function(at + radius * node)) for node in nodes])
-    # the derivative at the centre of the Chebyshev series: Σ c_n T_n′(0)
-    series = [2 / 16 * np.tensordot(np.cos(n * np.arccos(nodes)), values, 1) for n in range(16)]
-    slope = sum(n * np.sin(n * np.pi / 2) * series[n] for n in range(1, 16)) / radius
+        return diff(function, at, direction=1 if at - edges[0] < edges[-1] - at else -1)
+    count = 16
+    cell = np.clip(np.searchsorted(edges, at), 1, len(edges) - 1)
+    low, high = np.asarray(edges)[cell - 1], np.asarray(edges)[cell]
+    radius = np.minimum(0.25, 0.5 * (high - low))
+    centre = np.clip(at, low + radius, high - radius)
+    angles = np.pi * (np.arange(count) + 0.5) / count
+    values = np.array([np.asarray(function(centre + radius * np.cos(angle))) for angle in angles])
+    where = np.arccos(np.clip((at - centre) / radius, -1.0, 1.0))
+    total: Number = 0.0
+    for n in range(1, count):  # T_n′(cos x) = n sin(nx)/sin(x)
+        coefficient = 2 / count * np.tensordot(np.cos(n * angles), values, 1)
+        total = total + n * coefficient * _sine_ratio(n, where)
+    slope = total / radius
     return slope if np.ndim(slope) else float(slope)
+
+
+def _sine_ratio(n: int, x: Number) -> Number:
+    """sin(nx)/sin(x) = Σ e^{i(n − 1 − 2k)x}, a sum of cosines that has no poles."""
+    return sum(np.cos((n - 1 - 2 * k) * x) for k in range(n))

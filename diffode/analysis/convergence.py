@@ -21,13 +21,10 @@ from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError, PlanError
 from diffode.grids import TimeGrid
-from diffode.models import GaussianMixture
 from diffode.plan import Level, Plan
+from diffode.problems.named import MIXTURE_1D as MIXTURE
 from diffode.process import Process
 from diffode.solvers import Solver
-
-MIXTURE = GaussianMixture([0.3, 0.3, 0.4], [-1.2, 0.4, 1.5], [0.35, 0.25, 0.4])
-"""The nonlinear test problem: three components in one dimension."""
 
 EIGENVALUES = (1e-4, 1e-2, 0.25, 1.0, 4.0)
 """Covariance eigenvalues of the Gaussian test problem."""

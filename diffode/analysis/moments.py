@@ -113,37 +113,42 @@ class Law:
         ----------
         data : Gaussian or Law, optional
         """
-        other = self._other(data)
-        shift = float(np.sum((self.coordinate_mean - other.coordinate_mean) ** 2))
-        spread = float(np.sum((np.sqrt(self.variance) - np.sqrt(other.variance)) ** 2))
-        return float(np.sqrt(shift + spread))
+        mean, basis, variance = self._seen_by(data)
+        shift = np.sum((self.coordinate_mean - mean) ** 2)
+        if basis is None:
+            return float(np.sqrt(shift + np.sum((np.sqrt(self.variance) - np.sqrt(variance)) ** 2)))
+        root = np.sqrt(self.variance)[:, None] * basis * np.sqrt(variance)  # C_1^{1/2} C_2^{1/2}, up to rotations
+        both = np.sum(np.linalg.svd(root, compute_uv=False))
+        return float(np.sqrt(max(shift + np.sum(self.variance) + np.sum(variance) - 2 * both, 0.0)))
 
     def kl(self, data: GaussianMixture | Law | None = None) -> float:
         r"""Kullback–Leibler divergence KL(self ‖ other) to Gaussian data, or to another law.
 
-            KL = ½ Σ (v/v′ − 1 − log(v/v′) + (m − m′)²/v′)
+            KL = ½ (tr(C_2^{−1} C_1) − d + (m_1 − m_2)ᵀ C_2^{−1} (m_1 − m_2) + log det C_2 − log det C_1)
 
         Parameters
         ----------
         data : Gaussian or Law, optional
         """
-        other = self._other(data)
-        ratio = self.variance / other.variance
-        shift = (self.coordinate_mean - other.coordinate_mean) ** 2 / other.variance
-        return float(0.5 * np.sum(ratio - 1 - np.log(ratio) + shift))
+        mean, basis, variance = self._seen_by(data)
+        turned = np.eye(len(mean)) if basis is None else basis
+        ratio = (turned.T**2 @ self.variance) / variance
+        shift = (turned.T @ (self.coordinate_mean - mean)) ** 2 / variance
+        logs = np.sum(np.log(variance)) - np.sum(np.log(self.variance))
+        return float(0.5 * (np.sum(ratio - 1 + shift) + logs))
 
-    def _other(self, data: GaussianMixture | Law | None) -> Law:
-        """The other law in the eigenbasis of this one."""
-        if data is None:
-            return self.exact
-        if isinstance(data, Law):
-            other = data
-        else:
-            spectrum = Spectrum.of(data)
+    def _seen_by(self, data: GaussianMixture | Law | None) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """The other law in these coordinates: mean, eigenvectors (None where they are the same), variances."""
+        other = self.exact if data is None else data
+        if not isinstance(other, Law):
+            spectrum = Spectrum.of(other)
             other = Law(spectrum, spectrum.mean, spectrum.eigenvalues, self.level)
-        if not np.array_equal(other.spectrum.basis, self.spectrum.basis):
-            raise PlanError("w2 and kl compare laws with the same eigenvectors; the data are not those of the plan")
-        return other
+        if np.array_equal(other.spectrum.basis, self.spectrum.basis):
+            return other.coordinate_mean, None, other.variance
+        if other.spectrum.basis.shape != self.spectrum.basis.shape:
+            dimensions = f"{len(other.variance)} dimensions, the plan's {len(self.variance)}"
+            raise PlanError(f"w2 and kl: the other law has {dimensions}; compare laws on one space")
+        return self.spectrum.basis.T @ other.mean, self.spectrum.basis.T @ other.spectrum.basis, other.variance
 
 
 def law(plan: Plan, data: GaussianMixture, start: str = "marginal") -> Law:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from diffode.analysis.convergence import EIGENVALUES, MIXTURE, course, past_needed
+from diffode.analysis.convergence import EIGENVALUES, course, past_needed
 from diffode.analysis.moments import Spectrum, affine, standard_gaussian
 from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
@@ -25,6 +25,7 @@ from diffode.brownian import Clock, Increment, factors
 from diffode.errors import PlanError
 from diffode.grids import TimeGrid
 from diffode.plan import BrownianIncrement, Level, Plan, reads
+from diffode.problems.named import MIXTURE_1D as MIXTURE
 from diffode.process import Process
 from diffode.solvers import Solver, get_solver
 

@@ -14,6 +14,9 @@ from diffode.problems.base import Problem, check_process
 from diffode.problems.digits import digits
 from diffode.process import EDM, VP, Process
 
+MIXTURE_1D = GaussianMixture([0.3, 0.3, 0.4], [-1.2, 0.4, 1.5], [0.35, 0.25, 0.4])
+"""The data of `mixture_1d`; orders are measured on them."""
+
 
 def gaussian(*, process: Process | None = None, mu: Any = None) -> Problem:
     """One dimension, N(0.8, 0.3²): the exact denoiser is affine.
@@ -52,8 +55,7 @@ def mixture_1d(*, process: Process | None = None, mu: Any = None) -> Problem:
     mu : array_like, optional
         The anchor, where the process has one.
     """
-    data = GaussianMixture([0.3, 0.3, 0.4], [-1.2, 0.4, 1.5], [0.35, 0.25, 0.4])
-    return _exact("mixture_1d", data, process or VP(), mu)
+    return _exact("mixture_1d", MIXTURE_1D, process or VP(), mu)
 
 
 def mixture_2d(*, process: Process | None = None, mu: Any = None) -> Problem:

@@ -6,10 +6,12 @@ of, and where that has changed since, the solver counts as not verified.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,7 +21,7 @@ from diffode.solvers.base import Solver
 FILE = Path(__file__).with_name("orders.json")
 """Written by the study of orders, `analysis/orders.py`."""
 
-_SHARED = ("exponential.py", "first_order.py")
+_SHARED = ("exponential.py", "first_order.py", "../phi.py", "../quadrature.py")
 """What rules of several families are built from."""
 
 
@@ -37,7 +39,9 @@ class Entry(TypedDict):
 
 
 def fingerprint(solver: Solver) -> str:
-    """A digest of what a solver's formula depends on: the text of its module, what families share, and its options.
+    """A digest of what a solver's formula depends on: the code of its module, what families share, and its options.
+
+    Comments and docstrings do not count.
 
     Parameters
     ----------
@@ -63,9 +67,18 @@ def fingerprint(solver: Solver) -> str:
     if path is None or not Path(path).is_file():
         raise SolverError(f"{solver.name}: the rule has no source file; write it to a file to have its fingerprint")
     files = (Path(path), *(Path(__file__).with_name(name) for name in _SHARED))
-    texts = (file.read_text(encoding="utf-8") for file in files)
-    parts = [solver.rule.__qualname__, repr(sorted(solver.options.items())), *texts]
+    parts = [solver.rule.__qualname__, repr(sorted(solver.options.items())), *map(_code, files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@cache
+def _code(file: Path) -> str:
+    """What a file does, without what it says."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def load() -> dict[str, Entry]:
