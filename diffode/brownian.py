@@ -162,8 +162,8 @@ def covariance(one: Increment, two: Increment) -> Number:
         return weights * phi.sqrt(one.clock.slope(lam, one.a.process) * two.clock.slope(lam, one.a.process))
 
     kinks: list[float] = []
-    if not (one.clock.smooth and two.clock.smooth) and package_of(first.lam) in ("float", "array"):
-        kinks = one.a.process.kinks(np.min(first.lam), np.max(last.lam))
+    if not (one.clock.smooth and two.clock.smooth) and package_of(first.lam) in ("float", "array", "mpmath"):
+        kinks = one.a.process.kinks(float(np.min(first.lam)), float(np.max(last.lam)))
     return phi.integral(density, first.lam, last.lam, kinks) / scale
 
 

@@ -6,6 +6,20 @@ knows nothing of diffode can still catch them; the command line turns them into 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """The sentence for a name that is not known: the nearest one, or all.
+
+    >>> unknown("grid", "karra", ["karras", "beta"]), unknown("grid", "x", ["karras", "beta"])
+    ("no grid named 'karra'; did you mean 'karras'?", "no grid named 'x'; there are karras, beta")
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    return f"no {kind} named {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}")
+
 
 class DiffodeError(ValueError):
     """Something that the caller gave cannot be used; the message says what and how to mend it."""

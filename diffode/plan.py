@@ -15,7 +15,7 @@ What can be read off the rows (`nfe`, `is_linear`, `is_deterministic`, lifetimes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -136,10 +136,19 @@ Row = Evaluate | Combine | BrownianIncrement | Normal | Dynamic
 class Scaled:
     """factor · (the value of a `Dynamic` row): the only coefficient that is not a number."""
 
+    __array_ufunc__ = None  # so that an array times this is asked of this
+
     dynamic: str
     factor: Number = 1.0
 
     def __mul__(self, other: Number) -> Scaled:
+        if isinstance(other, Linear):  # its own product keeps the terms
+            return NotImplemented
+        if isinstance(other, Scaled):
+            raise PlanError(
+                f"a product of the dynamic coefficients {self.dynamic} and {other.dynamic} is not linear in either; "
+                "multiply them in the function of one Dynamic row"
+            )
         return Scaled(self.dynamic, self.factor * other)
 
     def __truediv__(self, other: Number) -> Scaled:
@@ -226,6 +235,11 @@ class Plan:
     solver : str
         Name of the rule, for titles and messages.
 
+    Raises
+    ------
+    PlanError
+        If a register is defined twice, or read before it is defined.
+
     Examples
     --------
     >>> import diffode as de
@@ -241,6 +255,28 @@ class Plan:
     levels: tuple[Level, ...]
     memory: Any = None
     solver: str = ""
+
+    def __post_init__(self) -> None:
+        defined: set[str] = set()
+        for where, read, new in self._uses():
+            for name in read:
+                if name not in defined:
+                    problem = f"read by {where}, but no row before defines it"
+                    raise PlanError(f"{self.solver or 'plan'}: register {name} is {problem}; make it an input")
+            for name in new:
+                if name in defined:
+                    raise PlanError(f"{self.solver or 'plan'}: register {name} is defined a second time by {where}")
+                defined.add(name)
+
+    def _uses(self) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+        """Where, what is read there, and what is defined, in order."""
+        for name in self.inputs:
+            yield "the inputs", (), (name,)
+        for i, row in enumerate(self.rows):
+            shared = [name for name, _ in row.covariances] if isinstance(row, BrownianIncrement) else []
+            yield f"row {i} ({row.out})", (*reads(row), *shared), (row.out,)
+        yield "the states", self.states, ()
+        yield "the memory", self.memory.registers() if self.memory is not None else (), ()
 
     # --- facts derived from the rows ---
 

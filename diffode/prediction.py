@@ -13,18 +13,25 @@ Going from p to q, q = A x + B p with
 
     A = (q_1 p_2 − q_2 p_1)/Δ,    B = (α q_2 − σ q_1)/Δ,    Δ = α p_2 − σ p_1.
 
-The change is as well conditioned as Δ allows: a round trip p → q → p errs by at most a few units of
-round-off times |A_pq|·|B_qp|·|x| + |B_pq|·|B_qp|·|p|; "eps" → "x0" loses digits as α → 0 and "x0" → "eps"
-as σ → 0, where the one carries no information on the other.
+The change is as well conditioned as these sums: A errs by a few units of round-off times (|q_1 p_2| + |q_2 p_1|)/|Δ|
+and B by as many times (|α q_2| + |σ q_1|)/|Δ| (α, σ > 0 and σ/α increases, so that Δ does not cancel where α falls and
+σ grows). With |A|, |B| in this sense, term by term, a round trip p → q → p errs by a few units of round-off times
+|A_qp| |x| + |B_qp| (|A_pq| |x| + |B_pq| |p|). "eps" → "x0" loses digits as α → 0 and "x0" → "eps" as σ → 0, where the
+one carries no information on the other.
+
+At λ = ±∞ the coefficients are exact limits; where one of them is infinite, so that the source cannot tell the target,
+there is an error instead.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from diffode import phi
-from diffode.errors import ModelError
-from diffode.kinds import Number
+from diffode.errors import ModelError, unknown
+from diffode.kinds import Number, package_of
 from diffode.plan import Level
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity"]
@@ -35,12 +42,12 @@ NAMES: tuple[str, ...] = get_args(Prediction)
 def check(name: str, where: str) -> None:
     """Raise ModelError unless `name` is a prediction.
 
-    >>> check("noise", "Denoiser")
+    >>> check("epsilon", "Denoiser")
     Traceback (most recent call last):
-    diffode.errors.ModelError: Denoiser: no prediction named 'noise'; there are eps, x0, v, score, velocity
+    diffode.errors.ModelError: Denoiser: no prediction named 'epsilon'; did you mean 'eps'?
     """
     if name not in NAMES:
-        raise ModelError(f"{where}: no prediction named {name!r}; there are {', '.join(NAMES)}")
+        raise ModelError(f"{where}: {unknown('prediction', name, NAMES)}")
 
 
 def basis(name: str, level: Level) -> tuple[Number, Number]:
@@ -76,7 +83,7 @@ def change(source: str, target: str, level: Level) -> tuple[Number, Number]:
     source, target : str
         Names of predictions.
     level : Level
-        Where x lives.
+        Where x lives. Arrays of levels give arrays of coefficients.
 
     Returns
     -------
@@ -85,7 +92,8 @@ def change(source: str, target: str, level: Level) -> tuple[Number, Number]:
     Raises
     ------
     ModelError
-        If the source says nothing about the target at this level (eps at α = 0, x0 at σ = 0).
+        If a name is not one of `NAMES`, or the source cannot tell the target at this level (eps at α = 0 the data, x0
+        at σ = 0 the noise).
 
     Examples
     --------
@@ -93,17 +101,51 @@ def change(source: str, target: str, level: Level) -> tuple[Number, Number]:
     >>> change("eps", "x0", de.EDM().level(2.0))
     (1.0, -2.0)
     """
+    check(source, "prediction")
+    check(target, "prediction")
+    with np.errstate(all="ignore"):
+        coefficients = _change(source, target, level)
+    wrong = _endless(coefficients[0]) | _endless(coefficients[1])
+    if np.any(wrong):
+        t, alpha, sigma = (np.broadcast_to(u, np.shape(wrong))[wrong][0] for u in (level.t, level.alpha, level.sigma))
+        raise ModelError(
+            f"a model that predicts {source!r} cannot tell {target!r} at t={t} (α={alpha}, σ={sigma}); "
+            "use a model that predicts 'v' or 'velocity', or start and end the grid inside"
+        )
+    return coefficients
+
+
+def _change(source: str, target: str, level: Level) -> tuple[Number, Number]:
+    """A and B; where there are none, not finite."""
     if source == target:
         return 0.0, 1.0
-    if source == "score" and target == "eps":
-        return 0.0, -level.sigma
-    p1, p2 = basis(source, level)
-    q1, q2 = basis(target, level)
-    determinant = level.alpha * p2 - level.sigma * p1
-    if isinstance(determinant, float) and determinant == 0.0:
-        raise ModelError(
-            f"a model that predicts {source!r} cannot tell {target!r} at t={level.t} "
-            f"(α={level.alpha}, σ={level.sigma}); use a model that predicts 'v' or 'velocity', "
-            "or start and end the grid inside"
+    alpha, sigma, rates = level.alpha, level.sigma, level.process
+    if (source, target) == ("score", "velocity"):
+        return rates.f(level.t), -0.5 * rates.g2(level.t)
+    if source == "score":
+        a, b = _change("eps", target, level)
+        return a, -sigma * b
+    if target == "score":
+        a, b = (phi.divide(-c, sigma) for c in _change(source, "eps", level))
+        if source != "velocity":
+            return a, b
+        f, g2 = rates.f(level.t), rates.g2(level.t)
+        return (
+            phi.choose(sigma == 0, lambda: phi.divide(2 * f, g2), lambda: a),
+            phi.choose(sigma == 0, lambda: phi.divide(-2.0, g2), lambda: b),
         )
-    return (q1 * p2 - q2 * p1) / determinant, (level.alpha * q2 - level.sigma * q1) / determinant
+    (p1, p2), (q1, q2) = basis(source, level), basis(target, level)
+    determinant = alpha * p2 - sigma * p1
+    # σ′ = ∞ where a process leaves σ = 0 like a square root
+    a = phi.choose(
+        _endless(p2), lambda: phi.divide(q1, alpha), lambda: phi.divide(q1 * p2 - q2 * p1, determinant)
+    )
+    return a, phi.divide(alpha * q2 - sigma * q1, determinant)
+
+
+def _endless(c: Number) -> Any:
+    """Where a coefficient is infinite or not a number; symbols and series never are."""
+    kind = package_of(c)
+    if kind == "mpmath":
+        return np.bool_(not c.context.isfinite(c))
+    return ~np.isfinite(c) if kind in ("float", "array") else np.False_

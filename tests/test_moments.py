@@ -38,7 +38,6 @@ def test_w2_is_the_bures_distance(seed: int) -> None:
 def test_kl_is_the_mean_log_ratio(seed: int) -> None:
     """KL(p ‖ q) = E_p[log p − log q]; exact by averaging the quadratic over p's sigma points."""
     law, data = laws(seed)
-
     p, q = multivariate_normal(law.mean, law.covariance), multivariate_normal(data.means[0], data.covariance)
     root = np.linalg.cholesky(law.covariance) * np.sqrt(3)
     points = np.concatenate([law.mean + root.T, law.mean - root.T])

@@ -66,7 +66,7 @@ def fingerprint(solver: Solver) -> str:
     path = inspect.getsourcefile(solver.rule)
     if path is None or not Path(path).is_file():
         raise SolverError(f"{solver.name}: the rule has no source file; write it to a file to have its fingerprint")
-    files = (Path(path), *(Path(__file__).with_name(name) for name in _SHARED))
+    files = (Path(path), *(Path(__file__).parent / name for name in _SHARED))
     parts = [solver.rule.__qualname__, repr(sorted(solver.options.items())), *map(_code, files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -53,11 +53,8 @@ def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None 
         if not forced:
             states.append(tracer.register(result, name=tracer.fresh("x")))
     left = tracer.memory()
-    plan = Plan((), tuple(tracer.inputs), tuple(states), grid.levels[exact_past:], left, rule.name)
-    return Plan(
-        _alive(tracer.rows, plan.kept | set(states)),
-        plan.inputs, plan.states, plan.levels, left, rule.name,
-    )  # fmt: skip
+    rows = _alive(tracer.rows, {*states, *left.registers()})
+    return Plan(rows, tuple(tracer.inputs), tuple(states), grid.levels[exact_past:], left, rule.name)
 
 
 def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
@@ -101,7 +98,7 @@ def _continue(tracer: Tracer, memory: Memory) -> None:
         tracer.inputs.append(f"q_{name}")
 
 
-def _alive(rows: Sequence[Row], wanted: frozenset[str] | set[str]) -> tuple[Row, ...]:
+def _alive(rows: Sequence[Row], wanted: set[str]) -> tuple[Row, ...]:
     """Without the combinations that nobody reads; evaluations and noise stay as the author wrote them."""
     needed = set(wanted)
     kept: list[Row] = []

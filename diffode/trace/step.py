@@ -111,10 +111,7 @@ class Step:
         output : str, optional
             A named branch of the network.
         """
-        if not isinstance(x, Linear):
-            raise SolverError(
-                f"{self.tracer.rule.name}: step.model needs an expression made from step.x, not {type(x).__name__}"
-            )
+        self._check_expression(x, "model needs")
         if not isinstance(level, Level):
             raise SolverError(
                 f"{self.tracer.rule.name}: step.model needs a level (step.now, step.next, step.level(…)), not {level!r}"
@@ -127,6 +124,12 @@ class Step:
         if level is self.now and not self.stored:
             self._store(value)
         return value
+
+    def _check_expression(self, value: Any, who: str) -> None:
+        if not isinstance(value, Linear):
+            raise SolverError(
+                f"{self.tracer.rule.name}: step.{who} an expression made from step.x, not {type(value).__name__}"
+            )
 
     # --- memory ---
 
@@ -165,6 +168,7 @@ class Step:
 
     def store(self, d: Linear) -> None:
         """Store d as this step's value, in place of the first evaluation at `now`."""
+        self._check_expression(d, "store takes")
         if self.stored:
             self.tracer.past.pop(0)
         self._store(d)
@@ -198,8 +202,9 @@ class Step:
         if clock is None:
             clock = "rho2" if self.tracer.rule.prediction in ("eps", "score") else "snr"
         piece = Increment(a, b, Clock.of(clock), moment)
-        key = (_key(a), _key(b), piece.clock.name, piece.clock.rate, moment, stream)
+        key = (_key(a), _key(b), piece.clock, moment, stream)
         if key not in self.tracer.increments:
+            self._check_variance(piece)
             overlapping = tuple(
                 (row.out, c)
                 for row, c in self.tracer.overlaps(piece)
@@ -212,6 +217,14 @@ class Step:
             self.tracer.add_piece(row, piece)
         return Linear({self.tracer.increments[key]: 1})
 
+    def _check_variance(self, piece: Increment) -> None:
+        variance = piece.variance
+        if package_of(variance) in ("float", "array") and not np.all((variance > 0) & (variance < np.inf)):
+            raise SolverError(
+                f"{self.tracer.rule.name}: step.noise at step {self.index} (t={piece.a.t} → {piece.b.t}) has the variance "
+                f"{variance} in the clock {piece.clock.name!r}; its two levels must differ and the clock be finite at both"
+            )
+
     def normal(self, key: str = "") -> Linear:
         """An independent standard normal, named by a key within this step (churn, Restart, Langevin)."""
         name = f"{self.index}:{key}"
@@ -223,6 +236,8 @@ class Step:
 
     def dynamic(self, name: str, function: Callable[..., Any], *registers: Linear) -> Scaled:
         """A coefficient that a pure function computes from registers; the plan is then not linear."""
+        for register in registers:
+            self._check_expression(register, "dynamic takes")
         inputs = tuple(self.tracer.register(r) for r in registers)
         out = self.tracer.fresh("c")
         self.tracer.rows.append(Dynamic(out, name, function, inputs))
@@ -230,6 +245,7 @@ class Step:
 
     def embed(self, x_low: Linear) -> None:
         """Name the embedded lower-order result, for a step-size controller."""
+        self._check_expression(x_low, "embed takes")
         self.tracer.named["embedded"] = Linear({self.tracer.register(x_low): 1})
 
 
