@@ -107,7 +107,7 @@ def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
 
     names = list(certificates)
     with look():
-        fig, ax = plt.subplots(figsize=(6.5, 0.16 * len(names) + 1.2))
+        fig, ax = plt.subplots(figsize=(6.5, 0.14 * len(names) + 0.8))
         for key, marker, label in (("order_proof", "D", "proved"), ("order_mixture", "o", "mixture")):
             points = [
                 (check["value"], row)
@@ -120,7 +120,7 @@ def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
         ax.plot(claims, range(len(names)), "|", label="claimed", markersize=9)
         ax.set_yticks(range(len(names)), names, fontsize=6)
         ax.set_xlabel("order")
-        ax.invert_yaxis()
+        ax.set_ylim(len(names) - 0.3, -0.7)
         ax.legend(loc="lower right")
         fig.savefig(path, bbox_inches="tight")
         plt.close(fig)

@@ -67,14 +67,18 @@ def fingerprint(solver: Solver) -> str:
     if path is None or not Path(path).is_file():
         raise SolverError(f"{solver.name}: the rule has no source file; write it to a file to have its fingerprint")
     files = (Path(path), *(Path(__file__).parent / name for name in _SHARED))
-    parts = [solver.rule.__qualname__, repr(sorted(solver.options.items())), *map(_code, files)]
+    parts = [
+        solver.rule.__qualname__,
+        repr(sorted(solver.options.items())),
+        *(_code(file.read_text(encoding="utf-8")) for file in files),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @cache
-def _code(file: Path) -> str:
-    """What a file does, without what it says."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def _code(text: str) -> str:
+    """What a program does, without what it says."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]

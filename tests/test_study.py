@@ -1,0 +1,33 @@
+"""The studies in `analysis/`: what they wrote is about the formulas as they are now."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from analysis import orders
+from diffode.solvers import registry, verified
+
+CERTIFICATES = {entry["solver"]: entry for entry in json.loads(orders.CERTIFICATES.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("name", registry())
+def test_every_formula_is_in_the_table_as_it_is_now(name: str) -> None:
+    """Fails where a formula changed after `python -m analysis.orders`: run it again."""
+    solver = registry()[name]
+    assert CERTIFICATES[name]["fingerprint"] == verified.fingerprint(solver)
+    assert verified.verified_order(solver, verified.load()) == CERTIFICATES[name]["order"]
+
+
+def test_verdicts_are_as_the_registry_declares() -> None:
+    """A solver fails if and only if it is marked with an order that it reaches instead of its claim."""
+    failing = {name for name, entry in CERTIFICATES.items() if entry["verdict"] == "FAIL"}
+    assert failing == {name for name, solver in registry().items() if solver.reaches is not None}
+    assert not [name for name, entry in CERTIFICATES.items() if entry["verdict"] == "INCONCLUSIVE"]
+
+
+def test_the_table_is_that_of_the_certificates() -> None:
+    ordered = {name: CERTIFICATES[name] for name in registry()}
+    assert (orders.RESULTS / "orders.md").read_text(encoding="utf-8") == orders.table(ordered) + "\n"
+    assert verified.load() == orders.shipped(ordered)
