@@ -343,7 +343,7 @@ class ModularSeries(Series):
     """A power series over the integers modulo the prime 2^61 − 1: identities between rationals, tested fast.
 
     Every rational literal has an image there; an identity that holds for random values modulo a large prime holds for
-    rationals, up to a chance that `diffode.analysis.order_proof` states.
+    rationals, up to a chance that `diffode.analysis.order.proof` states.
 
     >>> h = ModularSeries.variable(3)
     >>> (h / 3 * 3).coefficients

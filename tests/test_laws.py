@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import diffode as de
 from diffode.analysis.moments import Spectrum, affine, amplification, law
-from diffode.analysis.order_proof import prove_order
+from diffode.analysis.order.proof import prove_order
 from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import weak_order, weak_order_mixture
 from diffode.backends import execute, get_backend

@@ -14,7 +14,7 @@ _WHERE = {
     "convergence": ("order_gaussian", "order_mixture", "order_started"),
     "endpoint": ("Reference", "reference"),
     "moments": ("Law", "amplification", "law"),
-    "order_proof": ("OrderProof", "prove_order"),
+    "order.proof": ("OrderProof", "prove_order"),
     "slopes": ("Slope",),
     "soundness": ("consistency", "zero_stability"),
     "stochastic": ("noise_level", "strong_order", "weak_order", "weak_order_mixture"),

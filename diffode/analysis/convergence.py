@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from diffode.analysis.fixed_point import fading_rates, probe
 from diffode.analysis.moments import Spectrum, affine, amplification, standard_gaussian
+from diffode.analysis.order.fixed_point import fading_rates, probe
 from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError, PlanError

@@ -9,8 +9,8 @@ import numpy as np
 from diffode import phi
 from diffode.analysis.certificate import Check
 from diffode.analysis.convergence import past_needed
-from diffode.analysis.fixed_point import companion_matrix
 from diffode.analysis.moments import Spectrum, gaussian_prediction
+from diffode.analysis.order.fixed_point import companion_matrix
 from diffode.analysis.slopes import Verdict
 from diffode.analysis.stochastic import noise_level
 from diffode.backends import execute, get_backend

@@ -8,8 +8,8 @@ from math import isfinite
 
 from diffode.analysis.certificate import Certificate, Check
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
-from diffode.analysis.fixed_point import probe
-from diffode.analysis.order_proof import OrderProof, prove_order
+from diffode.analysis.order.fixed_point import probe
+from diffode.analysis.order.proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
 from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture

@@ -34,7 +34,7 @@ def list_solvers(
 
 
 def _row(solver: Any, entries: Any) -> dict[str, Any]:
-    from diffode.analysis.fixed_point import probe
+    from diffode.analysis.order.fixed_point import probe
     from diffode.analysis.verification import evaluations_per_step
     from diffode.solvers.verified import verified_order
 

@@ -1,7 +1,7 @@
 r"""The order of a step rule, proved from the outside.
 
-One step rule is traced with power series in h over a generic process and run on the test systems of
-`diffode.analysis.trees`. With E(n) the error after n free steps from an exact past and c_k(n) its coefficient of h^k,
+One step rule is traced with power series in h over a generic process and run on the test systems of `trees`. With E(n)
+the error after n free steps from an exact past and c_k(n) its coefficient of h^k,
 
     order = min_k (k − deg_n c_k):
 
@@ -19,10 +19,10 @@ from math import ceil
 from random import Random
 from typing import Any
 
-from diffode.analysis.fixed_point import fading_rates, probe, settled_memory
-from diffode.analysis.jets import JetGrid, JetProcess, jet_grid
-from diffode.analysis.systems import Vector, combine, evaluate, run
-from diffode.analysis.trees import Tree, density, exact, needed, trees
+from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
+from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
+from diffode.analysis.order.systems import Vector, combine, evaluate, run
+from diffode.analysis.order.trees import Tree, density, exact, needed, trees
 from diffode.errors import PlanError
 from diffode.plan import Combine, Evaluate, Level, Plan
 from diffode.series import PRIME

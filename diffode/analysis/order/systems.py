@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from diffode.analysis.trees import Tree
+from diffode.analysis.order.trees import Tree
 from diffode.plan import Combine, Evaluate, Plan
 from diffode.prediction import basis
 

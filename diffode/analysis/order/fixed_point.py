@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from diffode.analysis.jets import JetGrid, JetProcess, jet_grid
-from diffode.analysis.systems import Vector, run
-from diffode.analysis.trees import Tree
+from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
+from diffode.analysis.order.systems import Vector, run
+from diffode.analysis.order.trees import Tree
 from diffode.errors import PlanError
 from diffode.plan import Combine, Level, Plan
 from diffode.process import EDM
