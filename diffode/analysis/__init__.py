@@ -14,6 +14,7 @@ _WHERE = {
     "convergence": ("order_gaussian", "order_mixture", "order_started"),
     "endpoint": ("Reference", "reference"),
     "moments": ("Law", "amplification", "law"),
+    "order.stiff": ("StiffOrder", "stiff_order"),
     "order.proof": ("OrderProof", "prove_order"),
     "slopes": ("Slope",),
     "soundness": ("consistency", "zero_stability"),

@@ -1,0 +1,406 @@
+r"""Stiff order: what is left of the order when the linear part is not expanded in h.
+
+In λ the probability-flow ODE is x′ = L x + g(x, λ), with L = −1 and g = D for data prediction on α = 1, and with
+L = 1 and g = −ε for noise prediction on σ = 1. A rule that is exponential in the linear part has coefficients that are
+functions of z = h L, and those same functions make it a method for any operator L. Its stiff order is the order that it
+keeps whatever the size of L (Hochbruck and Ostermann, SIAM J. Numer. Anal. 43, 2005; Luan and Ostermann, 2014).
+
+With nodes c_i (past values are nodes too, c_i < 0), weights b_i(z), a_ij(z) and the defects of the stages
+
+    ψ_{k,i}(z) = Σ_j a_ij(z) c_j^{k−1}/(k−1)! − c_i^k φ_k(c_i z)
+
+the conditions of order p are Σ_i b_i c_i^{p−1}/(p−1)! = φ_p(z), and one for each nesting of defects, such as
+
+    Σ_i b_i(z) c_i ψ_{2,i}(w) = 0,    Σ_i b_i(z) Σ_j a_ij(w) ψ_{2,j}(v) = 0.
+
+Between two factors stands a derivative of g, which does not commute with L; so every factor has its own argument.
+In the *weakened* form the conditions of the last order ask for b_i(0) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import combinations_with_replacement
+from math import factorial
+from random import Random
+from typing import Any
+
+import mpmath
+
+from diffode import phi
+from diffode.analysis.order.fixed_point import probe
+from diffode.errors import PlanError
+from diffode.plan import Combine, Evaluate, Level, Plan
+from diffode.solvers import Solver
+from diffode.trace import trace
+
+_DIGITS = 50
+_TOLERANCE = 1e-11
+"""Above the rounding of a rule's float literals, far below any coefficient that is meant."""
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A factor under a condition's sum over nodes: a defect ψ_k, or another sum over nodes with the weights a_ij.
+
+    Attributes
+    ----------
+    defect : int
+        k of ψ_k; 0 for a sum.
+    power : int
+        m in c_j^m under the sum.
+    factors : tuple of Nested
+        What stands beside it.
+    """
+
+    defect: int = 0
+    power: int = 0
+    factors: tuple[Nested, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many arguments it has, its own and those inside."""
+        return 1 + sum(factor.size for factor in self.factors)
+
+    def __str__(self) -> str:
+        return f"ψ_{self.defect}" if self.defect else f"Σ a {_product(self.power, self.factors)}"
+
+
+@dataclass(frozen=True)
+class StiffCondition:
+    """One stiff order condition, and whether a rule meets it.
+
+    Attributes
+    ----------
+    order : int
+    name : str
+        "Σ b c^2/2 = φ_3", or what must vanish.
+    strong, weakened : bool
+        Whether it holds for every z, and with b_i(0) for b_i(z).
+    residual : float
+        The largest found, at random arguments.
+    """
+
+    order: int
+    name: str
+    strong: bool
+    weakened: bool
+    residual: float
+
+    def __str__(self) -> str:
+        holds = "holds" if self.strong else "holds with b(0) only" if self.weakened else f"off by {self.residual:.2g}"
+        return f"order {self.order}: {self.name}: {holds}"
+
+
+@dataclass(frozen=True)
+class StiffOrder:
+    """The stiff order of a rule.
+
+    Attributes
+    ----------
+    strong : int
+        All conditions through this order hold for every z.
+    weakened : int
+        One more where those of the next order hold with b_i(0); then the full order is seen wherever the solution is
+        smooth enough.
+    conditions : tuple of StiffCondition
+        All that were looked at.
+    """
+
+    strong: int
+    weakened: int
+    conditions: tuple[StiffCondition, ...]
+
+    @property
+    def failures(self) -> tuple[StiffCondition, ...]:
+        """The conditions that are missed at the first order where any is."""
+        missed = [c for c in self.conditions if not c.strong]
+        return tuple(c for c in missed if c.order == missed[0].order)
+
+    def __str__(self) -> str:
+        text = f"stiff order {self.strong}"
+        if self.weakened > self.strong:
+            text += f" ({self.weakened} in the weakened form)"
+        return text + (f"; fails {self.failures[0].name} at order {self.failures[0].order}" if self.failures else "")
+
+
+@lru_cache(maxsize=256)
+def stiff_order(solver: Solver, highest: int | None = None, seed: int = 0) -> StiffOrder:
+    """The stiff order of an exponential solver, on steps of irregular ratio.
+
+    Parameters
+    ----------
+    solver : Solver
+        Deterministic, exponential, with data or noise prediction, and with no memory but evaluations.
+    highest : int, optional
+        The highest order to look at; one more than the claim by default.
+    seed : int
+        Where the random arguments come from.
+
+    Returns
+    -------
+    StiffOrder
+
+    Raises
+    ------
+    PlanError
+        If the rule has no coefficients of that form.
+
+    Examples
+    --------
+    >>> from diffode.solvers import get_solver
+    >>> print(stiff_order(get_solver("dpmpp_2m")))
+    stiff order 1 (2 in the weakened form); fails Σ b c = φ_2 at order 2
+    >>> print(stiff_order(get_solver("deis_lambdaab_2")), "|", stiff_order(get_solver("deis_rhoab_2")).strong)
+    stiff order 3; fails Σ b c^3/6 = φ_4 at order 4 | 1
+    """
+    _require_exponential(solver)
+    highest = highest or int(solver.order) + 1
+    random = Random(seed)
+    with mpmath.workdps(_DIGITS):
+        sign = -1 if solver.prediction == "x0" else 1
+        gaps = [random.uniform(0.6, 1.7) for _ in range(solver.history + 2)]
+        straight, bent = (StiffTable.of(solver, mpmath.mpf(sign), gaps, 2, bend).moments for bend in (0.0, 0.3))
+        if max(abs(a - b) for a, b in zip(straight, bent, strict=True)) > _TOLERANCE:
+            raise PlanError(f"{solver.name} reads t, so its stiff order depends on the process")
+        exponents = [sign * random.uniform(0.4, 3.0) for _ in range(highest + 1)]
+        tables = [StiffTable.of(solver, mpmath.mpf(z), gaps, highest) for z in exponents]
+        zero = StiffTable.of(solver, sign * mpmath.mpf(10) ** -20, gaps, highest)
+        found = tuple(_conditions(tables, zero, highest))
+    strong = _reached([c.order for c in found if not c.strong], highest)
+    weakened = _reached([c.order for c in found if not c.weakened], highest)
+    return StiffOrder(strong, min(strong + 1, weakened), found)
+
+
+def _reached(missed: list[int], highest: int) -> int:
+    return min(missed) - 1 if missed else highest
+
+
+def _require_exponential(solver: Solver) -> None:
+    plan = probe(solver)
+    plan.require_linear("the stiff order")
+    reasons = {
+        "draws noise": not plan.is_deterministic,
+        "is not declared exponential": not solver.exponential,
+        f"has the prediction {solver.prediction!r}, not 'x0' or 'eps'": solver.prediction not in ("x0", "eps"),
+        "keeps more than evaluations from step to step": bool(plan.memory.named),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise PlanError(f"{solver.name} {reason}, so the stiff conditions do not apply to it")
+
+
+# --- the conditions -------------------------------------------------------------------------------------------
+
+Under = tuple[int, tuple[Nested, ...]]
+"""A power of c and the factors beside it, under a sum over nodes."""
+
+
+@cache
+def shapes(order: int) -> tuple[Under, ...]:
+    """The conditions of an order: c^{p−1} alone, whose sum is φ_p, and all that must vanish.
+
+    >>> [len(shapes(p)) for p in range(1, 7)]     # as many as rooted trees with p nodes
+    [1, 1, 2, 4, 9, 20]
+    """
+    return ((order - 1, ()), *_under(order - 1))
+
+
+@cache
+def _under(order: int) -> tuple[Under, ...]:
+    return tuple((m, factors) for m in range(order) for factors in _products(order - m, 2))
+
+
+@cache
+def _products(order: int, least: int) -> tuple[tuple[Nested, ...], ...]:
+    """Multisets of factors that carry so many powers of h together, each at least so many."""
+    single = tuple((factor,) for factor in _factors(order)) if order >= least else ()
+    several: list[tuple[Nested, ...]] = []
+    for size in range(least, order // 2 + 1):
+        for count in range(1, order // size + 1):
+            rest = order - count * size
+            others = _products(rest, size + 1) if rest else ((),)
+            same = combinations_with_replacement(_factors(size), count)
+            several.extend((*chosen, *other) for chosen in same for other in others)
+    return single + tuple(product for product in several if len(product) > 1)
+
+
+@cache
+def _factors(order: int) -> tuple[Nested, ...]:
+    """ψ_order, and every sum over a_ij that carries as many powers of h."""
+    return (Nested(defect=order), *(Nested(0, m, factors) for m, factors in _under(order - 1)))
+
+
+def _conditions(tables: list[StiffTable], zero: StiffTable, highest: int) -> Iterator[StiffCondition]:
+    worst = max((abs(defect[0]) for table in tables for defect in table.defects.values()), default=mpmath.mpf(0))
+    for order in range(1, highest + 1):
+        if order == 2:
+            yield _judged(2, "Σ a = c φ_1(c z)", worst, worst)
+        for power, factors in shapes(order):
+            if factors:
+                gaps = [_weight(first.weights, first.nodes, power, factors, tables[1:]) for first in (tables[0], zero)]
+                name = f"Σ b {_product(power, factors)} = 0"
+            else:
+                gaps = [first.moments[power] - phi.phi(order, first.z) for first in (tables[0], zero)]
+                over = f"/{factorial(power)}" if power > 1 else ""
+                name = f"{' '.join(['Σ b', *_power(power)])}{over} = φ_{order}"
+            yield _judged(order, name, *map(abs, gaps))
+
+
+def _judged(order: int, name: str, strong: Any, weak: Any) -> StiffCondition:
+    return StiffCondition(order, name, bool(strong < _TOLERANCE), bool(weak < _TOLERANCE), float(strong))
+
+
+def _power(m: int) -> list[str]:
+    return [] if not m else ["c"] if m == 1 else [f"c^{m}"]
+
+
+def _product(power: int, factors: tuple[Nested, ...]) -> str:
+    return " ".join([*_power(power), *(str(f) if f.defect else f"({f})" for f in factors)])
+
+
+def _weight(
+    weights: Mapping[str, Any],
+    nodes: Mapping[str, Any],
+    power: int,
+    factors: tuple[Nested, ...],
+    tables: Sequence[StiffTable],
+) -> Any:
+    """Σ_i w_i c_i^m ∏ factor_i, with a table, so an argument, for each factor."""
+    total = mpmath.mpf(0)
+    for i, w in weights.items():
+        term, rest = w * nodes[i] ** power, tables
+        for factor in factors:
+            at = rest[0]
+            if factor.defect:
+                term = term * at.defects[i][factor.defect - 1]
+            else:
+                term = term * _weight(at.stages[i], nodes, factor.power, factor.factors, rest[1:])
+            rest = rest[factor.size :]
+        total = total + term
+    return total
+
+
+# --- the table of a rule ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The process on which the linear part has a constant coefficient: α = 1 (data) or σ = 1 (noise prediction)."""
+
+    prediction: str
+    bend: float = 0.0
+    """Of t = −λ − bend λ³: what a rule gives must not depend on it."""
+
+    def level(self, t: Any = None, *, lam: Any = None, sigma: Any = None, rho: Any = None) -> Level:
+        if lam is None and rho is not None:
+            lam = -phi.log(rho)
+        if lam is None:
+            raise PlanError("a rule that places its nodes by t or σ is no method for an operator: no stiff order")
+        one, fall = phi.exp(0 * lam), phi.exp(-lam)
+        alpha, sigma = (one, fall) if self.prediction == "x0" else (1 / fall, one)
+        return Level(-lam - self.bend * lam**3, alpha, sigma, lam, self)
+
+    def kinks(self, low: float, high: float) -> list[float]:
+        return []
+
+
+@dataclass(frozen=True)
+class _Levels:
+    process: _Line
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A register as ξ x_n + Σ_k moment_k h^k g^{(k−1)} + h Σ_i weight_i (what evaluation i is off by)."""
+
+    state: Any
+    moments: list[Any]
+    weights: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StiffTable:
+    """The coefficients of one step of a rule at one z: c_i, b_i, a_ij, and the defects ψ_k,i of its stages.
+
+    Attributes
+    ----------
+    z : number
+    nodes : mapping
+        c_i by evaluation.
+    weights, stages : mapping
+        b_i, and a_ij for each i.
+    moments : list
+        Σ_i b_i c_i^{k−1}/(k−1)!, k = 1, 2, …
+    defects : mapping
+        ψ_{1,i}, ψ_{2,i}, …
+    """
+
+    z: Any
+    nodes: dict[str, Any]
+    weights: dict[str, Any]
+    moments: list[Any]
+    stages: dict[str, dict[str, Any]]
+    defects: dict[str, list[Any]]
+
+    @staticmethod
+    def of(solver: Solver, z: Any, gaps: Sequence[float], highest: int, bend: float = 0.0) -> StiffTable:
+        """The table of one free step after exact ones, `gaps` before it, at h = |z|."""
+        line, h = _Line(solver.prediction, bend), abs(z)
+        positions = [-mpmath.fsum(gaps[:k]) for k in range(len(gaps), -1, -1)] + [mpmath.mpf(1)]
+        grid = _Levels(line, tuple(line.level(lam=h * c) for c in positions))
+        plan = trace(solver, grid, exact_past=len(gaps), open_end=True)
+        return _Reader(plan, z, positions, highest).read(solver)
+
+
+class _Reader:
+    """One pass over the rows of a plan."""
+
+    def __init__(self, plan: Plan, z: Any, positions: Sequence[Any], highest: int) -> None:
+        self.plan, self.z, self.h, self.highest = plan, z, abs(z), highest
+        self.nodes: dict[str, Any] = {}
+        self.stages: dict[str, dict[str, Any]] = {}
+        self.defects: dict[str, list[Any]] = {}
+        self.held = {name: self._exact(c) for name, c in zip(plan.inputs, positions, strict=False)}
+
+    def _exact(self, c: Any) -> _Expansion:
+        """The exact solution at λ_n + c h, by variation of constants."""
+        moments = [c**k * phi.phi(k, c * self.z) for k in range(1, self.highest + 1)]
+        return _Expansion(phi.exp(c * self.z), moments, {})
+
+    def read(self, solver: Solver) -> StiffTable:
+        for row in self.plan.rows:
+            if isinstance(row, Combine):
+                self.held[row.out] = self._combined(row)
+            elif isinstance(row, Evaluate):
+                self.held[row.out] = self._evaluated(row, solver)
+        last = self.held[self.plan.states[-1]]
+        self._require_linear_part(last, mpmath.mpf(1), solver)
+        return StiffTable(self.z, self.nodes, last.weights, last.moments, self.stages, self.defects)
+
+    def _combined(self, row: Combine) -> _Expansion:
+        parts = [(c, self.held[name]) for c, name in row.terms]
+        weights: dict[str, Any] = {}
+        for c, part in parts:
+            for i, w in part.weights.items():
+                weights[i] = weights.get(i, 0) + c * w
+        moments = [sum(c * part.moments[k] for c, part in parts) for k in range(self.highest)]
+        return _Expansion(sum(c * part.state for c, part in parts), moments, weights)
+
+    def _evaluated(self, row: Evaluate, solver: Solver) -> _Expansion:
+        argument, c = self.held[row.x], (row.at or row.level).lam / self.h
+        self._require_linear_part(argument, c, solver)
+        exact = self._exact(c).moments
+        self.nodes[row.out], self.stages[row.out] = c, argument.weights
+        self.defects[row.out] = [found - wanted for found, wanted in zip(argument.moments, exact, strict=True)]
+        # g = D, or −ε; a register holds h g
+        unit = (1 if row.prediction == "x0" else -1) / self.h
+        moments = [unit * c ** (k - 1) / factorial(k - 1) for k in range(1, self.highest + 1)]
+        return _Expansion(mpmath.mpf(0), moments, {row.out: unit})
+
+    def _require_linear_part(self, register: _Expansion, c: Any, solver: Solver) -> None:
+        if abs(register.state / phi.exp(c * self.z) - 1) > _TOLERANCE:
+            raise PlanError(f"{solver.name} does not carry the linear part exactly, so it has no stiff order")

@@ -1,0 +1,215 @@
+"""Stiff order: the conditions tell the methods of the literature apart, and a stiff equation agrees with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.fft import dst, idst
+
+from diffode import phi
+from diffode.analysis.order.fixed_point import probe
+from diffode.analysis.order.stiff import shapes, stiff_order
+from diffode.analysis.slopes import fit
+from diffode.backends import execute, get_backend
+from diffode.errors import PlanError
+from diffode.plan import Level, Linear
+from diffode.solvers import Solver, get_solver, registry, solver
+from diffode.trace import Step
+
+Row = dict[int, Any]
+Tableau = Callable[[Callable[[int, float], Any], Callable[[float], Any]], tuple[Sequence[float], list[Row], Row]]
+
+
+def exponential_runge_kutta(name: str, order: int, tableau: Tableau) -> Solver:
+    """U_i = e^{c_i z} x + h Σ_j a_ij(z) D_j,  x_t = e^z x + h Σ_i b_i(z) D_i, on data prediction (z = −h)."""
+
+    @solver(order=order, prediction="x0", exponential=True)
+    def rule(step: Step) -> Linear:
+        z, ratio = -step.h, step.next.sigma / step.now.sigma
+        nodes, stages, weights = tableau(lambda k, c: phi.phi(k, c * z), lambda c: phi.exp(c * z))
+        gain = step.next.alpha * step.h  # α = 1 where these methods are meant
+        outputs: list[Linear] = []
+        for c, row in zip(nodes, stages, strict=True):
+            level = step.level(lam=step.now.lam + c * step.h) if 0 < c < 1 else step.next if c else step.now
+            state = step.x if not c else phi.exp(c * z) * step.x
+            outputs.append(step.model(sum((gain * a * outputs[j] for j, a in row.items()), state), level))
+        return sum((gain * b * outputs[i] for i, b in weights.items()), ratio * step.x)
+
+    return rule.configure(name)
+
+
+def lawson(p: Any, e: Any) -> Any:
+    """Lawson (1967): the classical Runge–Kutta method in the rotating frame."""
+    stages = [{}, {0: e(0.5) / 2}, {1: 0.5}, {2: e(0.5)}]
+    return (0, 0.5, 0.5, 1), stages, {0: e(1.0) / 6, 1: e(0.5) / 3, 2: e(0.5) / 3, 3: 1 / 6}
+
+
+def _weights(p: Any) -> Row:
+    middle = 2 * p(2, 1.0) - 4 * p(3, 1.0)
+    return {0: p(1, 1.0) - 3 * p(2, 1.0) + 4 * p(3, 1.0), 1: middle, 2: middle, 3: 4 * p(3, 1.0) - p(2, 1.0)}
+
+
+def cox_matthews(p: Any, e: Any) -> Any:
+    """Cox and Matthews (2002), ETD4RK."""
+    half = p(1, 0.5) / 2
+    return (0, 0.5, 0.5, 1), [{}, {0: half}, {1: half}, {0: half * (e(0.5) - 1), 2: 2 * half}], _weights(p)
+
+
+def krogstad(p: Any, e: Any) -> Any:
+    """Krogstad (2005), ETDRK4-B."""
+    stages = [
+        {},
+        {0: p(1, 0.5) / 2},
+        {0: p(1, 0.5) / 2 - p(2, 0.5), 1: p(2, 0.5)},
+        {0: p(1, 1.0) - 2 * p(2, 1.0), 2: 2 * p(2, 1.0)},
+    ]
+    return (0, 0.5, 0.5, 1), stages, _weights(p)
+
+
+def hochbruck_ostermann(p: Any, e: Any) -> Any:
+    """Hochbruck and Ostermann (2005), eq. (5.19): five stages, stiff order four in the weakened form."""
+    a = p(2, 0.5) / 2 - p(3, 1.0) + p(2, 1.0) / 4 - p(3, 0.5) / 2
+    last = p(2, 0.5) / 4 - a
+    stages = [
+        {},
+        {0: p(1, 0.5) / 2},
+        {0: p(1, 0.5) / 2 - p(2, 0.5), 1: p(2, 0.5)},
+        {0: p(1, 1.0) - 2 * p(2, 1.0), 1: p(2, 1.0), 2: p(2, 1.0)},
+        {0: p(1, 0.5) / 2 - 2 * a - last, 1: a, 2: a, 3: last},
+    ]
+    weights = {
+        0: p(1, 1.0) - 3 * p(2, 1.0) + 4 * p(3, 1.0), 3: 4 * p(3, 1.0) - p(2, 1.0), 4: 4 * p(2, 1.0) - 8 * p(3, 1.0),
+    }  # fmt: skip
+    return (0, 0.5, 0.5, 1, 0.5), stages, weights
+
+
+METHODS = {
+    rule.__name__: exponential_runge_kutta(rule.__name__, 4, rule)
+    for rule in (lawson, cox_matthews, krogstad, hochbruck_ostermann)
+}
+
+
+# --- the conditions -----------------------------------------------------------------------------------------
+
+
+def test_there_is_a_condition_for_each_rooted_tree() -> None:
+    """1, 1, 2, 4, 9, 20, 48: Luan and Ostermann (2013), Table 1."""
+    assert [len(shapes(p)) for p in range(1, 8)] == [1, 1, 2, 4, 9, 20, 48]
+
+
+@pytest.mark.parametrize(
+    ("name", "strong", "weakened"),
+    [("lawson", 0, 1), ("cox_matthews", 2, 2), ("krogstad", 3, 3), ("hochbruck_ostermann", 3, 4)],
+)
+def test_methods_of_the_literature(name: str, strong: int, weakened: int) -> None:
+    found = stiff_order(METHODS[name])
+    assert (found.strong, found.weakened) == (strong, weakened), [str(c) for c in found.conditions]
+
+
+def has_stiff_order(rule: Solver) -> bool:
+    plan = probe(rule)
+    by_time = rule.options.get("variable") == "t" or rule.options.get("inner", "lambda") != "lambda"
+    return rule.exponential and plan.is_deterministic and not plan.memory.named and not by_time
+
+
+JUDGED = [s for s in registry().values() if has_stiff_order(s)]
+
+
+@pytest.mark.parametrize("rule", JUDGED, ids=lambda s: s.name)
+def test_no_method_of_the_registry_has_more_stiff_order_than_classical(rule: Solver) -> None:
+    found = stiff_order(rule)
+    assert found.strong <= found.weakened <= (rule.reaches or rule.order)
+    assert found.strong >= 1
+    assert found.failures
+
+
+@pytest.mark.parametrize("prediction", ["x0", "eps"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_exponential_adams_keeps_its_whole_order(order: int, prediction: str) -> None:
+    rule = get_solver(f"exponential_adams(order={order}, prediction={prediction!r})")
+    assert stiff_order(rule).strong == order
+
+
+def test_polynomials_in_another_variable_lose_it() -> None:
+    """DEIS on ρ has classical order 3 and stiff order 1; on λ it has both."""
+    assert (stiff_order(get_solver("deis_rhoab_2")).strong, stiff_order(get_solver("deis_lambdaab_2")).strong) == (1, 3)
+
+
+def test_rules_without_stiff_order_say_why() -> None:
+    for name, why in {
+        "heun": "not declared exponential",
+        "ddpm": "draws noise",
+        "unipc_2": "keeps more",
+        "deis": "reads t",
+    }.items():
+        with pytest.raises(PlanError, match=why):
+            stiff_order(get_solver(name))
+
+
+# --- a stiff equation ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Modes:
+    """λ = a_k t: one exponent for each eigenvalue −a_k, so that a solver in λ is a method for the whole operator."""
+
+    rates: np.ndarray
+
+    def at(self, t: float) -> Level:
+        return self.level(lam=self.rates * t)
+
+    def level(self, t: Any = None, *, lam: Any = None, sigma: Any = None, rho: Any = None) -> Level:
+        return Level(lam[0] / self.rates[0], np.ones_like(lam), np.exp(-lam), lam, self)
+
+
+@dataclass(frozen=True)
+class Heat:
+    """u_t = u_xx + 1/(1 + u²) + f on (0, 1) with u = x(1 − x) e^t (Hochbruck and Ostermann, 2005, example 6.1).
+
+    Finite differences on 199 points, which are exact for this u; in sine modes. The network says g/a_k.
+    """
+
+    modes: Modes
+    x: np.ndarray
+    start: float
+
+    def predict(self, state: Any, level: Level, *_: Any, **__: Any) -> np.ndarray:
+        t = self.start + float(level.lam[0] / self.modes.rates[0])
+        u, bump = idst(state, type=1), self.x * (1 - self.x)
+        exact = bump * np.exp(t)
+        source = exact + 2 * np.exp(t) - 1 / (1 + exact**2)
+        return dst(1 / (1 + u * u) + source, type=1) / self.modes.rates
+
+
+def heat_error(rule: Solver, steps: int, size: int = 199) -> float:
+    """The largest error at t = 1."""
+    x = np.arange(1, size + 1) / (size + 1)
+    modes = Modes(4 * (size + 1) ** 2 * np.sin(np.arange(1, size + 1) * np.pi / (2 * (size + 1))) ** 2)
+    state = dst(x * (1 - x), type=1)[None]
+    grid = Steps(modes, (modes.at(0.0), modes.at(1 / steps)))
+    plan = rule.plan(grid, open_end=True)
+    for n in range(steps):
+        state = execute(get_backend("numpy"), plan, Heat(modes, x, n / steps), [state])[plan.states[-1]]
+    return float(np.max(abs(idst(state, type=1)[0] - x * (1 - x) * np.e)))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A grid of ready-made levels."""
+
+    process: Modes
+    levels: tuple[Level, ...]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("lawson", 0.8, 1.5), ("cox_matthews", 2.0, 3.3), ("krogstad", 2.9, 4.4), ("hochbruck_ostermann", 3.6, 4.4)],
+)
+def test_the_heat_equation_shows_the_stiff_order(name: str, low: float, high: float) -> None:
+    counts = (8, 16, 32, 64, 128)
+    slope = fit([1 / n for n in counts], [heat_error(METHODS[name], n) for n in counts], 1e-13)
+    assert low < slope.value < high, slope
