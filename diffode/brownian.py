@@ -105,6 +105,19 @@ class Increment:
     clock: Clock
     moment: int = 0
 
+    @staticmethod
+    def of(row: BrownianIncrement) -> Increment:
+        """The piece that a row of a plan stands for; clocks of a user's own have no name to be found by."""
+        rate = row.clock.removeprefix("exp(").removesuffix("λ)")
+        return Increment(row.a, row.b, Clock.of(row.clock if rate == row.clock else float(rate)), row.moment)
+
+    def density(self, lam: Number) -> Number:
+        """κ(λ) in ∫ κ dB_λ, the increment scaled to unit variance."""
+        process = self.a.process
+        level = Level(lam, lam, lam, lam) if self.clock.of_lam else process.level(lam=lam)
+        slope = self.clock.slope(lam, process)
+        return self.weight(self.clock.value(level)) * phi.sqrt(slope / self.variance)
+
     def weight(self, c: Number) -> Number:
         """((c − c_a)/(c_b − c_a))^moment."""
         start = self.clock.value(self.a)

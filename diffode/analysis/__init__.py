@@ -15,9 +15,12 @@ _WHERE = {
     "endpoint": ("Reference", "reference"),
     "moments": ("Law", "amplification", "law"),
     "order.stiff": ("StiffOrder", "stiff_order"),
+    "order.strong": ("StrongOrder", "strong_conditions"),
+    "order.weak": ("WeakOrder", "weak_conditions"),
     "order.proof": ("OrderProof", "prove_order"),
     "slopes": ("Slope",),
     "soundness": ("consistency", "zero_stability"),
+    "stability": ("Recursion", "Region"),
     "stochastic": ("noise_level", "strong_order", "weak_order", "weak_order_mixture"),
     "verification": ("evaluations_per_step", "verify"),
 }

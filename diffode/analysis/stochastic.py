@@ -21,7 +21,7 @@ from diffode.analysis.convergence import EIGENVALUES, course, past_needed
 from diffode.analysis.moments import Spectrum, affine, standard_gaussian
 from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
-from diffode.brownian import Clock, Increment, factors
+from diffode.brownian import Increment, factors
 from diffode.errors import PlanError
 from diffode.grids import TimeGrid
 from diffode.plan import BrownianIncrement, Level, Plan, reads
@@ -314,7 +314,7 @@ class _Path:
 
     def increment(self, row: BrownianIncrement) -> np.ndarray:
         """The unit-variance increment of a row, its weight taken at the middle of each cell."""
-        piece = Increment(row.a, row.b, _clock(row.clock), row.moment)
+        piece = Increment.of(row)
         first, last = (int(np.argmin(abs(self.lam - level.lam))) for level in piece.stretch)
         edges = self.lam[first : last + 1]
         middle = 0.5 * (edges[1:] + edges[:-1])
@@ -322,12 +322,6 @@ class _Path:
         weight = piece.weight(piece.clock.value(level)) * np.sqrt(piece.clock.slope(middle, None) * np.diff(edges))
         weight = weight / np.sqrt(np.sum(weight**2))
         return np.tensordot(weight, self.cells[first:last], 1)
-
-
-def _clock(name: str) -> Clock:
-    if name.startswith("exp("):
-        return Clock.of(float(name[4:].rstrip("λ)")))
-    return Clock.of(name)
 
 
 def _run(plan: Plan, path: _Path, model: Any, backend: Any, start: np.ndarray) -> np.ndarray:
