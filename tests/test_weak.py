@@ -9,9 +9,10 @@ from scipy.integrate import solve_ivp
 
 import diffode as de
 from diffode.analysis.moments import Spectrum, affine
+from diffode.analysis.order.coloured import Coloured, Forest, expectation, forests
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.strong import strong_conditions
-from diffode.analysis.order.weak import Coloured, Forest, expectation, forests, weak_conditions
+from diffode.analysis.order.weak import weak_conditions
 from diffode.analysis.slopes import fit
 from diffode.analysis.stochastic import noise_level, weak_order_mixture
 from diffode.errors import PlanError

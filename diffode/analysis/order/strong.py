@@ -19,13 +19,12 @@ from typing import Any
 
 import mpmath
 
+from diffode.analysis.order.coloured import Coloured, Forest
 from diffode.analysis.order.weak import (
     DIGITS,
     NOTHING,
     PROCESSES,
     STEPS,
-    Coloured,
-    Forest,
     error_power,
     final_product,
     one_step,
