@@ -17,7 +17,7 @@ export MKL_NUM_THREADS := 1
 # pyright: the release that is installed, without asking for a newer one
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test lint docs figures bench clean
 .DELETE_ON_ERROR:
 
 help: ## these lines
@@ -38,6 +38,10 @@ lint: $(VENV)/.dev ## ruff, pyright, import-linter, codespell
 
 docs: $(VENV)/.dev ## run what the README and docs/ show, and follow their links
 	$(PY) -m pytest tests/test_docs.py
+
+figures: $(VENV)/.core ## draw the figures of a paper into paper_figs/out
+	$(PY) -m paper_figs.convergence_exponential_multistep
+	$(PY) -m paper_figs.deis_polynomial_variables
 
 bench: $(VENV)/.bench ## time what diffode itself costs
 	$(PY) benchmarks/overhead.py --fast --quiet

@@ -47,7 +47,7 @@ def convergence(slope: Slope, claim: float | None) -> Any:
     axes.plot(h[inside], error[inside], "o", color=_ACCENT)
     low, high = min(error.min(initial=1.0), slope.floor if floor else np.inf), error.max(initial=1e-300)
     axes.set(xscale="log", yscale="log", xlabel="step size h (in λ)", ylabel="error", ylim=(low / 6, high * 40))
-    _log_ticks(axes)
+    log_ticks(axes)
     axes.legend(loc="upper left", borderaxespad=0.2)
     return drawing
 
@@ -93,9 +93,9 @@ def work_precision(curves: Mapping[str, Sequence[tuple[int, float]]], subject: s
         ends.append((name, float(nfe[-1]), float(error[-1]), colour))
     axes.set(xscale="log", yscale="log", xlabel="evaluations of the network", ylabel=ylabel)
     axes.set_ylim(top=top)
-    _log_ticks(axes)
+    log_ticks(axes)
     axes.set_xticks([5, 10, 20, 40])
-    _names_at_ends(axes, ends, subject)
+    names_at_ends(axes, ends, subject)
     return drawing
 
 
@@ -105,10 +105,25 @@ def _sensible_top(errors: Sequence[float]) -> float:
     return float(min(finite.max() * 1.5, np.median(finite) * 100))
 
 
-def _names_at_ends(axes: Any, ends: Sequence[tuple[str, float, float, str]], subject: str) -> None:
-    """Names right of the lines' ends, moved apart until none covers another."""
+def names_at_ends(
+    axes: Any, ends: Sequence[tuple[str, float, float, str]], subject: str = "", lines: float = 17.0
+) -> None:
+    """Names right of the lines' ends, moved apart until none covers another.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+        With a logarithmic y-axis, its limits set.
+    ends : sequence of (name, x, y, colour)
+    subject : str
+        The name to write bold.
+    lines : float
+        How many lines of text the axes are high.
+    """
+    from matplotlib import rcParams
+
     low, high = (np.log(bound) for bound in axes.get_ylim())
-    gap = (high - low) / 17
+    gap = (high - low) / lines
     order = sorted(ends, key=lambda end: end[2])
     places = [np.clip(np.log(error), low, high) for _, _, error, _ in order]
     for _ in range(200):
@@ -117,12 +132,12 @@ def _names_at_ends(axes: Any, ends: Sequence[tuple[str, float, float, str]], sub
             overlap = gap - (places[k + 1] - places[k])
             if overlap > 0:
                 places[k], places[k + 1] = places[k] - overlap / 2, places[k + 1] + overlap / 2
-    right = max(x for _, x, _, _ in ends)
+    right, size = max(x for _, x, _, _ in ends), rcParams["legend.fontsize"]
     for (name, _, _, colour), place in zip(order, places, strict=True):
         weight = "bold" if name == subject else "normal"
         axes.annotate(
-            name, (right, np.exp(place)), (9, 0), textcoords="offset points", va="center", color=colour, weight=weight,
-            annotation_clip=False, size=10,
+            name, (right, np.exp(place)), (0.9 * size, 0), textcoords="offset points", va="center", color=colour,
+            weight=weight, annotation_clip=False, size=size,
         )  # fmt: skip
 
 
@@ -203,8 +218,8 @@ def images(pictures: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
     return np.clip(sheet[:-gap, :-gap], 0, 1)
 
 
-def _log_ticks(axes: Any) -> None:
-    """Few ticks, in plain characters."""
+def log_ticks(axes: Any) -> None:
+    """Few ticks on two logarithmic axes, in plain characters."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):

@@ -48,6 +48,10 @@ _RC: dict[str, Any] = {
 }  # fmt: skip
 
 
+_LENGTHS = ("size", "linewidth")
+"""What the names of settings in points end with."""
+
+
 def require_matplotlib() -> None:
     """Raise MissingExtra if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
@@ -55,8 +59,13 @@ def require_matplotlib() -> None:
 
 
 @contextmanager
-def look() -> Generator[None]:
+def look(size: float = 11.0) -> Generator[None]:
     """Figures made and saved inside have the project's look.
+
+    Parameters
+    ----------
+    size : float
+        Of the text in points, 11 on a page and 8 in a paper; smaller text, lines and marks scale with it.
 
     Raises
     ------
@@ -67,7 +76,8 @@ def look() -> Generator[None]:
     import matplotlib
     from cycler import cycler
 
-    settings: dict[Any, Any] = {**_RC}
+    scaled = {key: value * (size / _RC["font.size"]) for key, value in _RC.items() if key.endswith(_LENGTHS)}
+    settings: dict[Any, Any] = {**_RC, **scaled}
     settings["axes.prop_cycle"] = cycler(color=list(COLOURS.values())) + cycler(marker=list(MARKERS))
     with matplotlib.rc_context(settings):
         yield
