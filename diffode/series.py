@@ -14,8 +14,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import lru_cache
 from math import factorial, isqrt
 from numbers import Number
+from operator import mul
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -35,12 +37,17 @@ def rational(c: Scalar) -> Scalar:
     (Fraction(1, 3), Fraction(1, 2))
     """
     if isinstance(c, (float, np.floating)):
-        exact = Fraction(float(c))
-        simple = exact.limit_denominator(10_000)
-        return simple if float(simple) == float(c) else exact
+        return _simplest(float(c))
     if isinstance(c, (int, np.integer)):
         return Fraction(int(c))
     return c
+
+
+@lru_cache(maxsize=4096)
+def _simplest(c: float) -> Fraction:
+    exact = Fraction(c)
+    simple = exact.limit_denominator(10_000)
+    return simple if float(simple) == c else exact
 
 
 class Series:
@@ -158,7 +165,8 @@ class Series:
             return type(self)([self._reduce(a * c) for a in self.coefficients], self.valuation)
         a, b = self.coefficients, other.coefficients
         n = min(len(a), len(b))
-        product = [self._reduce(sum((a[i] * b[m - i] for i in range(1, m + 1)), a[0] * b[m])) for m in range(n)]
+        back = b[:n][::-1]
+        product = [self._reduce(sum(map(mul, a[1 : m + 1], back[n - m :]), a[0] * b[m])) for m in range(n)]
         return type(self)(product, self.valuation + other.valuation)
 
     __radd__, __rmul__ = __add__, __mul__
@@ -174,7 +182,7 @@ class Series:
         a, b = self.coefficients, other.coefficients
         lead, quotient = self._inverse(b[0]), list[Scalar]()
         for m in range(min(len(a), len(b))):
-            rest = sum((quotient[i] * b[m - i] for i in range(m)), 0)
+            rest = sum(map(mul, quotient, b[m:0:-1]), 0)
             quotient.append(self._reduce((a[m] - rest) * lead))
         return type(self)(quotient, self.valuation - other.valuation)
 
@@ -335,49 +343,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "greater": operator.gt, "greater_equal": operator.ge, "equal": operator.eq, "not_equal": operator.ne,
 }  # fmt: skip
 """What NumPy calls the operators, when one of its scalars stands on the left."""
-
-PRIME = 2**61 - 1
-
-
-class ModularSeries(Series):
-    """A power series over the integers modulo the prime 2^61 − 1: identities between rationals, tested fast.
-
-    Every rational literal has an image there; an identity that holds for random values modulo a large prime holds for
-    rationals, up to a chance that `diffode.analysis.order.proof` states.
-
-    >>> h = ModularSeries.variable(3)
-    >>> (h / 3 * 3).coefficients
-    (1, 0)
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def variable(cls, degree: int, at: Scalar = 0, one: Scalar = 1) -> Self:
-        return super().variable(degree, residue(at), residue(one))
-
-    @classmethod
-    def constant(cls, value: Scalar, degree: int) -> Self:
-        return super().constant(residue(value), degree)
-
-    def _reduce(self, c: Scalar) -> Scalar:
-        return c % PRIME
-
-    def _inverse(self, c: Scalar) -> Scalar:
-        if c == 0:
-            raise ZeroDivisionError("division of a series by 0")
-        return pow(c, -1, PRIME)
-
-    def _literal(self, c: Scalar) -> Scalar:
-        return residue(c)
-
-
-def residue(c: Scalar) -> int:
-    """The image of a rational literal modulo `PRIME`."""
-    value = rational(c)
-    if not isinstance(value, Fraction):
-        raise TypeError(f"{type(c).__name__} has no image modulo a prime; the coefficients of a rule must be rational")
-    return value.numerator * pow(value.denominator, -1, PRIME) % PRIME
 
 
 def _inexact(c: Scalar, name: str) -> Scalar:

@@ -14,8 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diffode import phi
+from diffode.analysis.order.modular import ModularSeries
 from diffode.errors import BranchError
-from diffode.series import ModularSeries, Series
+from diffode.series import Series
 from tests.audit import DIGITS, ULP, Audit, exact
 from tests.strategies import powers, rates, signed, step_sizes
 

@@ -14,8 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from diffode import phi
+from diffode.analysis.order.modular import PRIME, ModularSeries, residue
 from diffode.errors import BranchError
-from diffode.series import PRIME, ModularSeries, Series, rational, residue
+from diffode.series import Series, rational
 
 fractions = st.builds(Fraction, st.integers(-9, 9), st.integers(1, 9))
 

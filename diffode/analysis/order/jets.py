@@ -7,14 +7,15 @@ series in h around λ_0 = 0; σ = α e^{−λ}.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from random import Random
 from typing import Any
 
 from diffode import phi
+from diffode.analysis.order.modular import PRIME, ModularSeries, residue
 from diffode.plan import Level
-from diffode.series import PRIME, ModularSeries, Series
+from diffode.series import Series
 
 Scalar = Any
 
@@ -47,12 +48,15 @@ class JetProcess:
         Series are known to O(h^degree).
     modular : bool
         Whether numbers are taken modulo a prime or are fractions.
+    generic : bool
+        Whether jets, and the ratios of steps that go with them, are random; small numbers that can be read if not.
     """
 
     alpha_jet: tuple[Scalar, ...]
     time_jet: tuple[Scalar, ...]
     degree: int
     modular: bool
+    generic: bool = True
 
     @staticmethod
     def random(degree: int, random: Random) -> JetProcess:
@@ -69,7 +73,12 @@ class JetProcess:
         zeros = (Fraction(0),) * degree
         alpha = (Fraction(1), Fraction(1, 2), *zeros)
         time = (Fraction(0), Fraction(-1), Fraction(1, 2), *zeros)
-        return JetProcess(alpha[: degree + 1], time[: degree + 1], degree, False)
+        return JetProcess(alpha[: degree + 1], time[: degree + 1], degree, False, False)
+
+    def modulo(self) -> JetProcess:
+        """The image of a rational process modulo the prime."""
+        alpha, time = (tuple(map(residue, jet)) for jet in (self.alpha_jet, self.time_jet))
+        return replace(self, alpha_jet=alpha, time_jet=time, modular=True)
 
     @property
     def kind(self) -> type[Series]:
@@ -172,4 +181,6 @@ def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable:
 def _ratio(spacing: str, process: JetProcess, random: Random) -> Scalar:
     if spacing != "rough":
         return 1
-    return random.randrange(1, PRIME) if process.modular else Fraction(random.randrange(1, 7), random.randrange(1, 7))
+    if process.generic:
+        return random.randrange(1, PRIME)
+    return Fraction(random.randrange(1, 7), random.randrange(1, 7))

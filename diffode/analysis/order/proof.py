@@ -12,22 +12,15 @@ value of a predictor–corrector). Everything is an identity between rationals, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
-from random import Random
-from typing import Any
 
-from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
-from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
-from diffode.analysis.order.systems import Vector, combine, evaluate, run
-from diffode.analysis.order.trees import Tree, density, exact, needed, trees
-from diffode.errors import PlanError
-from diffode.plan import Combine, Evaluate, Level, Plan
-from diffode.series import PRIME
+from diffode.analysis.order.laboratory import Laboratory
+from diffode.analysis.order.modular import PRIME, reconstructed, residue
+from diffode.analysis.order.trees import Tree, density
 from diffode.solvers import Solver
-from diffode.trace import trace
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,8 @@ class OrderProof:
         How many coefficients were compared.
     chance : float
         Bound on the chance that an identity holds at the random values without holding (Schwartz–Zippel).
+    evidence : tuple of Laboratory
+        The runs behind it: the one that was asked for, and the one on equal steps that tells what accumulates.
     """
 
     order: int
@@ -85,6 +80,7 @@ class OrderProof:
     variable: str
     conditions: int
     chance: float
+    evidence: tuple[Laboratory, ...] = field(default=(), compare=False, repr=False)
 
 
 def prove_order(
@@ -124,28 +120,28 @@ def prove_order(
     2 fails the tree [λλ] at h^3: the quadrature Σ b c^2 is 1/6, should be 1/3
     """
     highest = highest or ceil(solver.order) + 1
-    lab = _Laboratory(solver, highest, spacing, variable, seed)
+    lab = Laboratory(solver, highest, spacing, variable, seed)
     conditions = len(lab.forest) * (highest + 1)
     chance = conditions * 4 * (highest + 2) ** 2 / PRIME
     for power in range(1, highest + 2):
         missed = [v for v in range(len(lab.forest)) if any(step[v][power] != 0 for step in lab.errors)]
-        failures = _failures(solver, highest, spacing, variable, seed, power, [lab.forest[v] for v in missed])
+        failures = _failures(lab, power, [lab.forest[v] for v in missed])
         if not failures:
             continue
-        order = power - _grows(solver, highest, power, variable, seed)
+        equal = lab if spacing == "uniform" else Laboratory(solver, highest, "uniform", variable, seed)
+        order = power - accumulates(equal, power)
         if order >= highest:
             break
-        return OrderProof(order, True, failures, spacing, variable, conditions, chance)
-    return OrderProof(highest, False, (), spacing, variable, conditions, chance)
+        return OrderProof(order, True, failures, spacing, variable, conditions, chance, (lab, equal))
+    return OrderProof(highest, False, (), spacing, variable, conditions, chance, (lab,))
 
 
-def _grows(solver: Solver, highest: int, power: int, variable: str, seed: int) -> bool:
-    """Whether the error at h^power accumulates from step to step, judged on equal steps.
+def accumulates(lab: Laboratory, power: int) -> bool:
+    """Whether the error at h^power grows from step to step, judged on equal steps.
 
     An error that accumulates has increments with a limit other than 0; one that is made afresh in each step and
     forgotten has increments that vanish, or shrink geometrically where the rule has a fading memory.
     """
-    lab = _Laboratory(solver, highest, "uniform", variable, seed)
     seen = False
     for v in range(len(lab.forest)):
         values = [step[v][power] for step in lab.errors]
@@ -164,134 +160,49 @@ def _limit(moves: Sequence[int]) -> int:
     return (c - (c - b) ** 2 * pow(bend, -1, PRIME)) % PRIME if bend else c
 
 
-def _failures(
-    solver: Solver, highest: int, spacing: str, variable: str, seed: int, power: int, missed: Sequence[Tree]
-) -> tuple[Failure, ...]:
+def _failures(lab: Laboratory, power: int, missed: Sequence[Tree]) -> tuple[Failure, ...]:
     """The conditions missed at a power, with weights that can be read: those of a small rational process.
 
     What differs by rounding only does so because the rule's literals are rounded; that is no failure.
     """
     # a tree with just so many nodes says most: its weight is one number for every process
     telling = sorted(missed, key=lambda tree: (tree.size != power, len(tree.children), tree.size))[:3]
-    if not telling:
-        return ()
-    out: list[Failure] = []
-    for grid in ("uniform", spacing) if spacing != "uniform" else ("uniform",):
-        lab = _Laboratory(solver, highest, grid, variable, seed, only=telling)
+    for spacing in dict.fromkeys(("uniform", lab.spacing)) if telling else ():
+        small: dict[str, Laboratory] = {}
+        out: list[Failure] = []
         for tree in telling:
-            v = lab.forest.index(tree)
-            wanted = density(lab.forest, v) if tree.size == power else Fraction(0)
-            for n, step in enumerate(lab.errors):
-                exact_value = Fraction(lab.solution_after(n + 1)[v][power])
-                found, right = exact_value + Fraction(step[v][power]), exact_value
-                if wanted and right:
-                    found, right = found * wanted / right, wanted
-                if abs(found - right) > 1e-9:
-                    out.append(Failure(tree, power, found, right))
+            for numbers in ("small", "rational"):
+                if numbers not in small:
+                    small[numbers] = Laboratory(
+                        lab.solver, lab.highest, spacing, lab.variable, lab.seed, numbers, telling
+                    )
+                weights = _weights(small[numbers], tree, power)
+                if weights is not None:
                     break
+            else:
+                continue
+            found, wanted = weights
+            if abs(found - wanted) > 1e-9:
+                out.append(Failure(tree, power, found, wanted))
         if out:
-            break
-    return tuple(out)
+            return tuple(out)
+    return ()
 
 
-# --- running a rule on the test systems ---------------------------------------------------------------------
-
-
-class _Laboratory:
-    """A rule, a jet process, a grid with an exact past, and the test systems."""
-
-    def __init__(
-        self,
-        solver: Solver,
-        highest: int,
-        spacing: str,
-        variable: str,
-        seed: int,
-        only: Sequence[Tree] | None = None,
-    ) -> None:
-        self.solver, self.only = solver, only
-        modular = only is None
-        self.free = max(solver.history, 1) + 4
-        # what was stored while the rule was starting is wrong in h², and gains a power of h in each turn of its history
-        self.past = (highest if _keeps(solver) else 2) * max(solver.history, 1) + 1
-        for margin in (2, 4, 8, 16):
-            degree = highest + 2 + margin
-            random = Random(seed)
-            self.process = JetProcess.random(degree, random) if modular else JetProcess.plain(degree)
-            self.past = max(self.past, degree if _remembers(solver) else 0)
-            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random)
-            self.errors = self._run(highest, degree)
-            if all(e.degree > highest + 1 for step in self.errors for e in step):
-                return
-        raise PlanError(f"{solver.name}: its coefficients lose too many powers of h for an expansion")
-
-    def _run(self, highest: int, degree: int) -> list[Vector]:
-        forced = trace(self.solver, self.grid, exact_past=self.past, open_end=True)
-        if not forced.is_deterministic:
-            raise PlanError(f"{self.solver.name} draws noise; its order is measured, not proved")
-        forced.require_linear("the proof of order")
-        forest = trees(highest, not _carries_exactly(forced, self.grid.levels))
-        self.forest = forest if self.only is None else needed(forest, self.only)
-        self.solutions = exact(self.forest, degree)
-        plan, inputs = self._exact_past(forced)
-        registers = run(plan, self.forest, inputs)
-        out: list[Vector] = []  # numerical minus exact, after 1, 2, … free steps
-        for n in range(1, self.free + 1):
-            level = self.grid.levels[self.past + n]
-            numerical = registers[plan.states[n]]
-            out.append([x / level.sigma - y for x, y in zip(numerical, self.solution(level), strict=True)])
-        return out
-
-    def _exact_past(self, forced: Plan) -> tuple[Plan, list[Vector]]:
-        """The plan and its inputs: by teacher-forced steps, or from the fixed point of an endless memory."""
-        if not _remembers(self.solver):
-            return forced, [self.state(level) for level in self.grid.levels[: self.past + 1]]
-        memory, values = settled_memory(self.solver, self.grid, self.past, self.forest, self.state)
-        ahead = JetGrid(self.process, self.grid.levels[self.past :])
-        return trace(self.solver, ahead, memory=memory, open_end=True), [self.state(ahead.levels[0]), *values]
-
-    def solution(self, level: Level) -> Vector:
-        """The exact y at a level, y_0 last."""
-        u, constant = level.lam, self.process.constant
-        values: Vector = []
-        for jet in self.solutions:
-            value = constant(0)
-            for c in reversed(jet):
-                value = value * u + c
-            values.append(value)
-        return [*values, constant(1)]
-
-    def solution_after(self, steps: int) -> Vector:
-        return self.solution(self.grid.levels[self.past + steps])
-
-    def state(self, level: Level) -> Vector:
-        """The exact x = σ y at a level."""
-        return [level.sigma * y for y in self.solution(level)]
-
-
-def _carries_exactly(plan: Plan, levels: Sequence[Level]) -> bool:
-    """Whether y_0 is exactly 1 wherever the network or the grid sees it; then no δ-leaf can matter."""
-    forced = dict(zip(plan.inputs, levels, strict=False))
-    registers = {name: [forced[name].sigma if name in forced else levels[0].sigma * 0] for name in plan.inputs}
-    for row in plan.rows:
-        if isinstance(row, Combine):
-            registers[row.out] = combine(row, registers)
-        elif isinstance(row, Evaluate):
-            if _off(registers[row.x][0], row.level):
-                return False
-            registers[row.out] = evaluate(row, (), registers[row.x])
-    return not any(_off(registers[name][0], level) for name, level in zip(plan.states, plan.levels, strict=True))
-
-
-def _off(x: Any, level: Level) -> bool:
-    return any(c != 0 for c in (x / level.sigma - 1).coefficients)
-
-
-def _keeps(solver: Solver) -> bool:
-    """Whether the rule keeps anything but evaluations at exact states."""
-    return bool(probe(solver).memory.named)
-
-
-def _remembers(solver: Solver) -> bool:
-    """Whether what the rule leaves behind depends on how long it has run (a velocity, not a list of past values)."""
-    return any(abs(rate) > 1e-9 for rate in fading_rates(solver))
+def _weights(lab: Laboratory, tree: Tree, power: int) -> tuple[Fraction, Fraction] | None:
+    """The weight that a tree gets and the exact one, after the first step where they differ; None if not small."""
+    v, modular = lab.forest.index(tree), lab.process.modular
+    number: Any = reconstructed if modular else Fraction
+    wanted = density(lab.forest, v) if tree.size == power else None
+    for n, step in enumerate(lab.errors):
+        off = step[v][power]
+        if off == 0:
+            continue
+        right = lab.solution_after(n + 1)[v][power]
+        found = right + off
+        if wanted is not None and right:
+            found = found * residue(wanted) * pow(right, -1, PRIME) if modular else found * wanted / right
+            right = residue(wanted) if modular else wanted
+        pair = number(found), number(right)
+        return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+    return Fraction(0), Fraction(0)

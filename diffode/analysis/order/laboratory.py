@@ -1,0 +1,146 @@
+"""One step rule, a process of jets, a grid with an exact past, and the test systems: what a proof looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
+from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
+from diffode.analysis.order.modular import Block
+from diffode.analysis.order.systems import Vector, combine, evaluate, exact_block, minus, run, scaled
+from diffode.analysis.order.trees import Tree, exact, needed, trees
+from diffode.errors import PlanError
+from diffode.plan import Combine, Evaluate, Level, Plan
+from diffode.solvers import Solver
+from diffode.trace import trace
+
+
+class Laboratory:
+    """A rule run on the test systems, some free steps after an exact past.
+
+    Parameters
+    ----------
+    solver : Solver
+        Deterministic, without `Dynamic` rows.
+    highest : int
+        Trees with at most so many nodes; errors are known through h^{highest + 1}.
+    spacing, variable : str
+        The grid, as `jet_grid` has it.
+    seed : int
+        Where random values come from, with the solver's name.
+    numbers : {"generic", "small", "rational"}
+        Random jets modulo a prime; jets and ratios that can be read, modulo a prime; the same as fractions.
+    only : sequence of Tree, optional
+        Not all trees, but those that these need.
+
+    Attributes
+    ----------
+    errors : list of vectors
+        Numerical minus exact y after 1, 2, … free steps; y_0 last.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        highest: int,
+        spacing: str,
+        variable: str,
+        seed: int = 0,
+        numbers: str = "generic",
+        only: Sequence[Tree] | None = None,
+    ) -> None:
+        self.solver, self.highest, self.only = solver, highest, only
+        self.spacing, self.variable, self.seed = spacing, variable, seed
+        self.free = max(solver.history, 1) + 4
+        # what was stored while the rule was starting is wrong in h², and gains a power of h in each turn of its history
+        self.past = (highest if _keeps(solver) else 2) * max(solver.history, 1) + 1
+        for margin in (2, 4, 8, 16):
+            degree = highest + 2 + margin
+            random = Random(f"{solver.name} {seed}")
+            self.process = JetProcess.random(degree, random) if numbers == "generic" else JetProcess.plain(degree)
+            if numbers == "small":
+                self.process = self.process.modulo()
+            self.past = max(self.past, degree if remembers(solver) else 0)
+            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random)
+            self.errors = self._run(degree)
+            if all(entry.degree > highest + 1 for step in self.errors for entry in step[:1]):
+                return
+        raise PlanError(f"{solver.name}: its coefficients lose too many powers of h for an expansion")
+
+    def _run(self, degree: int) -> list[Vector]:
+        forced = trace(self.solver, self.grid, exact_past=self.past, open_end=True)
+        if not forced.is_deterministic:
+            raise PlanError(f"{self.solver.name} draws noise; its order is measured, not proved")
+        forced.require_linear("the proof of order")
+        forest = trees(self.highest, not _carries_exactly(forced, self.grid.levels))
+        self.forest = forest if self.only is None else needed(forest, self.only)
+        self._jets = exact_block(self.forest, degree) if self.process.modular else exact(self.forest, degree)
+        self.plan, self.inputs = self._exact_past(forced)
+        self.registers = run(self.plan, self.forest, self.inputs)
+        out: list[Vector] = []
+        for n in range(1, self.free + 1):
+            level = self.grid.levels[self.past + n]
+            numerical = self.registers[self.plan.states[n]]
+            out.append(minus(scaled(numerical, 1 / level.sigma), self.solution(level)))
+        return out
+
+    def _exact_past(self, forced: Plan) -> tuple[Plan, list[Vector]]:
+        """The plan and its inputs: by teacher-forced steps, or from the fixed point of an endless memory."""
+        if not remembers(self.solver):
+            return forced, [self.state(level) for level in self.grid.levels[: self.past + 1]]
+        memory, values = settled_memory(self.solver, self.grid, self.past, self.forest, self.state)
+        ahead = JetGrid(self.process, self.grid.levels[self.past :])
+        return trace(self.solver, ahead, memory=memory, open_end=True), [self.state(ahead.levels[0]), *values]
+
+    def solution(self, level: Level) -> Vector:
+        """The exact y at a level, y_0 last."""
+        u, constant = level.lam, self.process.constant
+        if isinstance(self._jets, Block):
+            return self._jets.at(u)
+        values: list[Any] = []
+        for jet in self._jets:
+            value = constant(0)
+            for c in reversed(jet):
+                value = value * u + c
+            values.append(value)
+        return [*values, constant(1)]
+
+    def solution_after(self, steps: int) -> Vector:
+        """The exact y after some free steps."""
+        return self.solution(self.grid.levels[self.past + steps])
+
+    def state(self, level: Level) -> Vector:
+        """The exact x = σ y at a level."""
+        return scaled(self.solution(level), level.sigma)
+
+
+def _carries_exactly(plan: Plan, levels: Sequence[Level]) -> bool:
+    """Whether y_0 is exactly 1 wherever the network or the grid sees it; then no δ-leaf can matter."""
+    forced = dict(zip(plan.inputs, levels, strict=False))
+    registers: dict[str, Vector] = {
+        name: [forced[name].sigma if name in forced else levels[0].sigma * 0] for name in plan.inputs
+    }
+    for row in plan.rows:
+        if isinstance(row, Combine):
+            registers[row.out] = combine(row, registers)
+        elif isinstance(row, Evaluate):
+            if _off(registers[row.x][0], row.level):
+                return False
+            registers[row.out] = evaluate(row, (), registers[row.x])
+    return not any(_off(registers[name][0], level) for name, level in zip(plan.states, plan.levels, strict=True))
+
+
+def _off(x: Any, level: Level) -> bool:
+    return any(c != 0 for c in (x / level.sigma - 1).coefficients)
+
+
+def _keeps(solver: Solver) -> bool:
+    """Whether the rule keeps anything but evaluations at exact states."""
+    return bool(probe(solver).memory.named)
+
+
+def remembers(solver: Solver) -> bool:
+    """Whether what the rule leaves behind depends on how long it has run (a velocity, not a list of past values)."""
+    return any(abs(rate) > 1e-9 for rate in fading_rates(solver))
