@@ -32,6 +32,7 @@ _WHERE = {
     "diffode.analysis.comparison": ("compare",),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.endpoint": ("reference",),
+    "diffode.analysis.stability": ("stability",),
     "diffode.analysis.verification": ("verify",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}

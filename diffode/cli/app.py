@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffode.cli import comparing, files, laws, listing, running, scaffold, showcase, verifying
+from diffode.cli import comparing, files, laws, listing, running, scaffold, showcase, stability, verifying
 from diffode.errors import DiffodeError, MissingExtra
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -31,6 +31,7 @@ app.command("list")(listing.list_solvers)
 app.command("verify")(verifying.verify)
 app.command("compare")(comparing.compare)
 app.command("law")(laws.law)
+app.command("stability")(stability.stability)
 app.command("sample")(running.sample)
 app.command("new")(scaffold.new)
 app.command("demo")(showcase.demo)

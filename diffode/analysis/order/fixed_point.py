@@ -30,7 +30,7 @@ from diffode.trace import Memory, trace
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Levels:
     """Levels of any kind of number."""
 
     process: Any
@@ -43,20 +43,20 @@ def probe(solver: Solver) -> Plan:
     return trace(solver, _equal(solver, 0.1), exact_past=solver.history + 2, open_end=True)
 
 
-def _equal(solver: Solver, h: float) -> _Grid:
+def _equal(solver: Solver, h: float) -> Levels:
     process = EDM()
     count = solver.history + 5
-    return _Grid(process, tuple(process.level(lam=h * k) for k in range(count)))
+    return Levels(process, tuple(process.level(lam=h * k) for k in range(count)))
 
 
-def _tiny(solver: Solver) -> _Grid:
+def _tiny(solver: Solver) -> Levels:
     return _equal(solver, 1e-9)
 
 
-def _one_step(solver: Solver, grid: Any, n: int, shape: Memory) -> Plan:
+def one_step(solver: Solver, grid: Any, n: int, shape: Memory) -> Plan:
     """The plan of step n with the memory of the steps before as inputs."""
     past = tuple((name, grid.levels[n - 1 - k]) for k, (name, _) in enumerate(shape.past))
-    step = _Grid(grid.process, grid.levels[n : n + 2])
+    step = Levels(grid.process, grid.levels[n : n + 2])
     return trace(solver, step, memory=replace(shape, past=past), open_end=True)
 
 
@@ -73,7 +73,7 @@ def companion_matrix(solver: Solver) -> np.ndarray:
         To about 1e-8, from a step of that size.
     """
     shape = probe(solver).memory
-    plan = _one_step(solver, _tiny(solver), solver.history + 2, shape)
+    plan = one_step(solver, _tiny(solver), solver.history + 2, shape)
     return _action(plan, lambda c: float(np.mean(c))).astype(float)
 
 
@@ -146,11 +146,11 @@ def settled_memory(
     """
     shape = probe(solver).memory
     plain = jet_grid(JetProcess.plain(4), solver.history + 3, 1, "uniform", "lam", Random(0))
-    matrix = _action(_one_step(solver, plain, solver.history + 2, shape), _constant_term)[1:, 1:]
+    matrix = _action(one_step(solver, plain, solver.history + 2, shape), _constant_term)[1:, 1:]
     inverse = _inverse(np.eye(len(matrix), dtype=int) - matrix)
     first = solver.history + 1
     zero = [grid.process.constant(0) for _ in range(len(forest) + 1)]
-    plans = {n: _one_step(solver, grid, n, shape) for n in range(first, base)}
+    plans = {n: one_step(solver, grid, n, shape) for n in range(first, base)}
 
     def advance(n: int, memory: Sequence[Vector]) -> list[Vector]:
         registers = run(plans[n], forest, [state(grid.levels[n]), *memory])

@@ -1,0 +1,129 @@
+"""Pictures of stability: filled regions with their boundaries, several methods in one, on light or dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffode.analysis.style import COLOURS, INK, LINE, MUTED, PAPER, figure, look
+
+if TYPE_CHECKING:
+    from diffode.analysis.stability.regions import Region
+
+_DARK = {INK: "#ececf1", MUTED: "#a8a8b3", LINE: "#3a3a42", PAPER: "#17171b"}
+"""What the page's colours become on a dark one."""
+
+_STYLES = ("-", "--", "-.", (0, (4, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)))
+"""Beside the colours, so that a picture can be told apart in grey."""
+
+
+def regions(
+    found: Sequence[Region], names: Sequence[str] | None = None, *, width: float = 400.0, dark: bool = False
+) -> Any:
+    """Regions in one picture: each filled lightly, with its boundary, or the segment that it is.
+
+    Parameters
+    ----------
+    found : sequence of Region
+        The window is the union of theirs; equal units on both axes.
+    names : sequence of str, optional
+        For the legend, by default what tells the regions apart.
+    width : float
+        Of the figure, in points.
+    dark : bool
+        For a dark page.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    title, labels = _words(found)
+    labels = list(names) if names is not None else labels
+    across, up = (max(r[1] for r in ranges) - min(r[0] for r in ranges) for ranges in _ranges(found))
+    with look():
+        drawing = figure(width, float(np.clip((width - 60) * up / across + 80, 0.5 * width, 1.6 * width)))
+        axes = drawing.add_subplot()
+        handles = draw(axes, found)
+        if title:
+            axes.set_title(title, loc="left", color=INK)
+        if len(found) > 1:
+            columns = max(1, int(width / 6.5) // (max(map(len, labels)) + 6))
+            drawing.legend(handles, labels, loc="outside upper left", ncols=min(len(labels), columns))
+        if dark:
+            darken(drawing)
+    return drawing
+
+
+def draw(axes: Any, found: Sequence[Region], colours: Sequence[str] = tuple(COLOURS.values())) -> list[Any]:
+    """Regions on given axes, inside `look()`; returns what stands for each in a legend."""
+    handles = [_draw(axes, region, n, colours[n % len(colours)]) for n, region in enumerate(found)]
+    across, up = _ranges(found)
+    axes.set(
+        xlim=(min(r[0] for r in across), max(r[1] for r in across)),
+        ylim=(min(r[0] for r in up), max(r[1] for r in up)),
+        aspect="equal",
+    )
+    unknown = "bh" if any(region.recursion.ch for region in found) else "z"
+    axes.set(xlabel=f"Re ${unknown}$", ylabel=f"Im ${unknown}$")
+    axes.axhline(0, color=MUTED, linewidth=0.6, zorder=1)
+    axes.axvline(0, color=MUTED, linewidth=0.6, zorder=1)
+    return handles
+
+
+def _ranges(found: Sequence[Region]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    return [region.re_range for region in found], [region.im_range for region in found]
+
+
+def _words(found: Sequence[Region]) -> tuple[str, list[str]]:
+    """A title with what is the same for all, and labels with what is not."""
+    solvers, rates = [region.solver for region in found], [f"c h = {region.recursion.ch:g}" for region in found]
+    same, alike = len(set(solvers)) == 1, len(set(rates)) == 1
+    shown = [rates[0]] if alike and found[0].recursion.ch else []
+    title = ", ".join([*([solvers[0]] if same else []), *shown])
+    both = zip(solvers, rates, strict=True)
+    return title, [a if alike else b if same else f"{a}, {b}" for a, b in both]
+
+
+def _draw(axes: Any, region: Region, n: int, colour: str) -> Any:
+    """One region; returns what stands for it in a legend."""
+    from matplotlib import rcParams
+    from matplotlib.patches import Patch
+
+    style, line = _STYLES[n % len(_STYLES)], 0.9 * rcParams["lines.linewidth"]
+    margin = np.clip(region.margin, -0.2, 0.2)
+    if (margin > 0).any():
+        axes.contourf(region.re, region.im, margin, levels=[0, 1], colors=[colour], alpha=0.14, zorder=2)
+        axes.contour(region.re, region.im, margin, levels=[0], colors=[colour], linestyles=[style], linewidths=line)
+    else:  # no interior: the segment that is left
+        low, high = region.real_bounds
+        y = min(region.imaginary_interval, region.im_range[1])
+        axes.plot([max(low, region.re_range[0]), high], [0, 0], color=colour, marker="", linewidth=2 * line, zorder=3)
+        axes.plot([0, 0], [-y, y], color=colour, marker="", linewidth=2 * line, zorder=3)
+    return Patch(facecolor=(colour, 0.14), edgecolor=colour, linestyle=style, linewidth=line)
+
+
+def darken(drawing: Any) -> None:
+    """The page's colours exchanged for those of a dark page."""
+    from matplotlib.colors import to_hex
+
+    dark = {to_hex(light): other for light, other in _DARK.items()}
+    for artist in drawing.findobj():
+        for kind in ("color", "edgecolor", "facecolor"):
+            get, put = getattr(artist, f"get_{kind}", None), getattr(artist, f"set_{kind}", None)
+            if get is None or put is None:
+                continue
+            value = get()
+            if isinstance(value, str) or (isinstance(value, tuple) and len(value) in (3, 4)):
+                known = dark.get(to_hex(value))
+                if known is not None:
+                    put(known)
+    drawing.set_facecolor(_DARK[PAPER])
+
+
+def save(drawing: Any, path: str | Path, *, dark: bool = False) -> None:
+    """Write a figure to .png, .svg or .pdf, on white or on the dark ground."""
+    with look():
+        drawing.savefig(path, facecolor=_DARK[PAPER] if dark else PAPER)

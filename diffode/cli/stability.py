@@ -1,0 +1,90 @@
+"""`diffode stability`: regions, real and imaginary intervals, A(α)."""
+
+from __future__ import annotations
+
+from math import isinf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from diffode.cli import files, inputs, terminal
+from diffode.errors import DiffodeError
+
+if TYPE_CHECKING:
+    from diffode.analysis.stability import Region
+
+
+def stability(
+    solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files.")],
+    ch: Annotated[
+        float,
+        typer.Option("--ch", metavar="X", help="c h of the semilinear test u' = -c u + b u; 0: linear."),
+    ] = 0.0,
+    ratio: Annotated[
+        float, typer.Option("--ratio", metavar="Q", help="Each step so many times as long as the one before.")
+    ] = 1.0,
+    re: Annotated[str | None, typer.Option("--re", metavar="LOW,HIGH", help="Real parts that the plot shows.")] = None,
+    im: Annotated[
+        str | None, typer.Option("--im", metavar="LOW,HIGH", help="Imaginary parts that the plot shows.")
+    ] = None,
+    json: inputs.Json = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the regions (png, svg or pdf).")
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="Draw for a dark page.")] = False,
+) -> int:
+    """Linear or semilinear stability: exact intervals, the angle of A(α), and a picture.
+
+    A rule without exponentials is tested on y' = z y in its own variable, one with exponentials in the limit of that as
+    its linear part vanishes, or with it at --ch. The real interval is a length: [-length, 0] at --ch 0.
+    """
+    from diffode.analysis.stability import stability
+
+    chosen = inputs.solvers(solvers)
+    across, up = _range(re, "--re"), _range(im, "--im")
+    files.check_writable(json)
+    if plot is not None:
+        inputs.require("matplotlib", "plot")
+    files.check_writable(plot)
+    files.check_suffix(plot, ".png", ".svg", ".pdf")
+    found: list[Region] = []
+    with terminal.progress("stability") as update:
+        for n, solver in enumerate(chosen):
+            update(solver.name, n, len(chosen))
+            found.append(stability(solver, re=across, im=up, ch=ch, ratio=ratio))
+            found[-1].as_dict()  # the exact part takes the time
+    if plot is not None:
+        from diffode.analysis.stability.plots import regions, save
+
+        with files.replacing(plot) as draft:
+            save(regions(found, dark=dark), draft, dark=dark)
+    written = [region.as_dict() for region in found]
+    files.write_json(json, written[0] if len(written) == 1 else written)
+    if json != files.STDOUT:
+        show(found)
+    return 0
+
+
+def _range(text: str | None, option: str) -> tuple[float, float] | None:
+    """LOW,HIGH as two numbers."""
+    if text is None:
+        return None
+    values = inputs.numbers(text, option)
+    if len(values) != 2:
+        raise DiffodeError(f"{option}: give two numbers, LOW,HIGH, not {text!r}")
+    return values[0], values[1]
+
+
+def show(found: list[Region]) -> None:
+    """A line for each solver, and its polynomial."""
+    table = terminal.table(("solver", "real", "imaginary", "A(α)", "P(w, z)"), right=("real", "imaginary", "A(α)"))
+    for region in found:
+        angle = f"{region.a_alpha:.4g}°" if region.a_alpha else "–"
+        lengths = (_length(region.real_interval), _length(region.imaginary_interval))
+        table.add_row(region.solver, *lengths, angle, str(region.recursion))
+    terminal.console().print(table)
+
+
+def _length(value: float) -> str:
+    return "∞" if isinf(value) else f"{value:.10g}"

@@ -1,0 +1,126 @@
+"""Step rules with known stability that the registry does not have, and how any rule is run on a linear problem."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+
+import diffode as de
+from diffode import solver
+from diffode.plan import Linear
+from diffode.solvers import Solver
+from diffode.solvers.momentum import adams_bashforth
+
+
+def adams(k: int) -> list[Fraction]:
+    """Weights of Adams–Bashforth on equal steps, newest first."""
+    gammas = adams_bashforth(k)
+    return [sum(((-1) ** m * comb(j, m) * gammas[j] for j in range(m, k)), Fraction(0)) for m in range(k)]
+
+
+def _slope(step, d, k) -> Linear:
+    """PLMS: Σ a_j ε_j over what there is of the past."""
+    k = min(k, step.depth + 1)
+    values = [d, *(step.past(j) for j in range(1, k))]
+    return sum((a * value for a, value in zip(adams(k), values, strict=True)), Linear({}))
+
+
+def _move(step, slope) -> Linear:
+    """y + Δρ slope in x = α y."""
+    return (step.next.alpha / step.now.alpha) * step.x + step.next.alpha * (step.next.rho - step.now.rho) * slope
+
+
+@solver(order=1, prediction="eps", history=lambda k: k - 1, uniform="rho")
+def heavy_ball(step, k=1, beta=Fraction(1, 2)):
+    """v′ = (1 − β) v + β PLMS_k,  y′ = y + Δρ v′."""
+    p = _slope(step, step.model(step.x, step.now), k)
+    old = step.memory.get("v", p)
+    step.memory["v"] = (1 - beta) * old + beta * p
+    return _move(step, step.memory["v"])
+
+
+@solver(order=1, prediction="eps", history=lambda k: k - 1, uniform="rho")
+def nesterov(step, k=1, beta=Fraction(1, 2)):
+    """v′ = (1 − β) v + β p,  y′ = y + Δρ ((1 − β) v′ + β p)."""
+    p = _slope(step, step.model(step.x, step.now), k)
+    old = step.memory.get("v", p)
+    step.memory["v"] = (1 - beta) * old + beta * p
+    return _move(step, (1 - beta) * step.memory["v"] + beta * p)
+
+
+@solver(order=2, prediction="eps", history=1)
+def o_belm(step):
+    """y′ = q² y₋ + (1 − q²) y + Δρ (1 + q) ε with q the ratio of the steps."""
+    d = step.model(step.x, step.now)
+    y = step.x / step.now.alpha
+    before = step.memory.get("y", y)
+    step.memory["y"] = y
+    if step.starting:
+        return _move(step, d)
+    delta = step.next.rho - step.now.rho
+    q = delta / (step.now.rho - step.past_level(1).rho)
+    return step.next.alpha * (q * q * before + (1 - q * q) * y + delta * (1 + q) * d)
+
+
+@solver(order=2, prediction="eps")
+def reversible_heun(step):
+    """x̂′ = 2y − x̂ + Δ f(x̂),  y′ = y + ½Δ (f(x̂) + f(x̂′))."""
+    y, delta = step.x / step.now.alpha, step.next.rho - step.now.rho
+    hat = step.memory.get("hat", y)
+    f = step.memory.get("f", lambda: step.model(step.x, step.now))
+    new = 2 * y - hat + delta * f
+    g = step.model(step.next.alpha * new, step.next)
+    step.memory["hat"], step.memory["f"] = new, g
+    return step.next.alpha * (y + delta / 2 * (f + g))
+
+
+@solver(order=2, prediction="eps")
+def signal_to_noise(step):
+    """A coefficient that depends on a register."""
+    d = step.model(step.x, step.now)
+    c = step.dynamic("size", lambda value: 1.0, d)
+    return step.x + c * d
+
+
+def growth(rule: Solver, z: np.ndarray, variable: str = "lam", h: float = 1e-5, steps: int = 90) -> np.ndarray:
+    """max |u| over the last steps of a run on the test problem relative to its middle, for each z; no polynomial used.
+
+    The network is a rotation and scaling of the plane, so that a complex z is run with real numbers.
+
+    Parameters
+    ----------
+    rule : Solver
+    z : ndarray of complex
+    variable : {"lam", "rho"}
+        Equal steps of −1 in ρ on ε = ζ y, or of h in λ on D = b u or −ε = b u.
+    h : float
+        Step in λ.
+    steps : int
+    """
+    process = de.EDM()
+    if variable == "rho":
+        levels = [process.level(rho=float(steps + 5 - k)) for k in range(steps + 1)]
+    else:
+        levels = [process.level(lam=h * k) for k in range(steps + 1)]
+    grid = de.TimeGrid(process, levels=levels)
+    weight = 1.0 if rule.plan(grid).is_deterministic else 2.0
+    frame = "eps" if variable == "rho" or rule.prediction == "eps" else "x0"
+    rate = (-z if variable == "rho" else z / h) / weight
+
+    def network(x, t):
+        turned = rate * (x[..., 0] + 1j * x[..., 1])
+        if frame == "eps" and variable == "lam":
+            turned = -turned / t
+        return np.stack([turned.real, turned.imag], axis=-1)
+
+    model = de.Denoiser(network, process, prediction=frame)
+    plan = de.compile(rule, process, grid)
+    x = np.tile([1.0, 0.0], (len(z), 1))
+    with np.errstate(all="ignore"):
+        out = de.sample(model, rule, grid, x, noise=[np.zeros_like(x)] * len(plan.noises))
+        size = np.array([np.linalg.norm(state, axis=-1) for state in out.trajectory])
+        if frame == "eps" and variable == "lam":
+            size = size / np.array([level.sigma for level in levels])[:, None]
+    return size[-10:].max(axis=0) / size[steps // 2 - 10 : steps // 2].max(axis=0)

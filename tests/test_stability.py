@@ -1,0 +1,317 @@
+"""Laws of stability: the polynomial read off a plan tells what the rule does; closed forms; the exact algebra."""
+
+from __future__ import annotations
+
+import json
+import re
+from fractions import Fraction
+from math import inf, sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import diffode as de
+from diffode.analysis.stability import multistep, polynomials, recursion, runge_kutta
+from diffode.analysis.stability.intervals import a_stable, imaginary_length, l_stable, stable
+from diffode.analysis.stability.kernel import margins
+from diffode.errors import DiffodeError, PlanError
+from diffode.solvers import registry
+from tests.stability_rules import growth, heavy_ball, nesterov, o_belm, reversible_heun, signal_to_noise
+
+Q = Fraction
+BETAS = [Q(1, 10), Q(1, 2), Q(4, 5), Q(1)]
+ADAMS_INTERVAL = {1: Q(2), 2: Q(1), 3: Q(6, 11), 4: Q(3, 10)}
+RHO = [name for name, rule in registry().items() if "rho" in (rule.uniform, rule.options.get("variable"))]
+
+
+def interval(rule, **options):
+    return de.stability(rule, **options).real_interval
+
+
+def exactly(value):
+    return pytest.approx(float(value), abs=1e-10)
+
+
+# --- the polynomial tells what the rule does ---------------------------------------------------------------
+
+
+def random_points(region, count=24):
+    """Points of the window whose largest |w| is well away from 1, half of them inside where there are any."""
+    rng = np.random.default_rng(7)
+    bounds = (region.re_range, region.im_range)
+    z = np.array([rng.uniform(*bounds[0], 800), rng.uniform(*bounds[1], 800)]).T @ np.array([1, 1j])
+    radius = np.array([abs(region.recursion.roots(p)[0]) for p in z])
+    inside, outside = z[radius < 0.93], z[(radius > 1.1) & (radius < 1e3)]
+    return inside[: count // 2], outside[: count // 2]
+
+
+def check_membership(region, rule, **options):
+    inside, outside = random_points(region)
+    if len(inside):
+        assert all(z in region for z in inside)
+        assert np.all(growth(rule, inside, **options) < 1)
+    assert len(outside)
+    assert not any(z in region for z in outside)
+    assert not np.any(growth(rule, outside, **options) <= 1)
+
+
+@pytest.mark.parametrize("name", registry())
+def test_region_is_where_a_run_stays_bounded(name):
+    rule = de.get_solver(name)
+    check_membership(de.stability(rule), rule, steps=60 if "tab" in name or name == "deis" else 90)
+
+
+@pytest.mark.parametrize("name", RHO)
+def test_classical_region_holds_at_every_step_in_rho(name):
+    rule = de.get_solver(name)
+    check_membership(de.stability(rule), rule, variable="rho")
+
+
+@pytest.mark.parametrize("ch", [0.4, -0.3])
+@pytest.mark.parametrize(
+    "name", ["ddim", "dpmpp_2m", "dpmpp_3m_corrected", "unipc_3", "dpm_solver_2m", "dpmpp_2s", "lms"]
+)
+def test_semilinear_region_is_where_a_run_stays_bounded(name, ch):
+    rule = de.get_solver(name)
+    region = de.stability(rule, ch=ch)
+    h = -ch if rule.prediction == "eps" else ch
+    check_membership(region, rule, h=h)
+
+
+@pytest.mark.parametrize("rule", [heavy_ball, nesterov, reversible_heun])
+def test_region_of_a_rule_with_memory(rule):
+    check_membership(de.stability(rule, re=(-4, 1), im=(-2, 2)), rule, variable="rho")
+
+
+def test_semilinear_goes_over_into_linear():
+    for name in ("unipc_2", "dpmpp_2s", "dpm_solver_3m"):
+        near, limit = (de.stability(name, ch=ch).recursion.floats for ch in (1e-9, 0.0))
+        np.testing.assert_allclose(near, limit, atol=1e-7)
+
+
+# --- closed forms --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_ghvb(beta):
+    wanted = {1: 2 * (2 - beta) / beta, 2: 2 - beta, 3: 6 * (2 - beta) / (12 - beta), 4: 3 * (2 - beta) / (11 - beta)}
+    for terms, length in wanted.items():
+        assert interval(f"ghvb(order={float(terms - 1 + beta)})") == exactly(length)
+
+
+@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_heavy_ball_and_nesterov(beta, k):
+    adams = ADAMS_INTERVAL[k]
+    assert interval(heavy_ball.configure(k=k, beta=beta)) == exactly((2 - beta) / beta * adams)
+    assert interval(nesterov.configure(k=k, beta=beta)) == exactly((2 - beta) / (beta * (3 - 2 * beta)) * adams)
+
+
+@pytest.mark.parametrize("q", [Q(1, 4), Q(1, 2), Q(9, 10), Q(1)])
+def test_o_belm(q):
+    assert interval(o_belm, ratio=q) == exactly(2 * (1 - q))
+
+
+def test_reversible_heun():
+    region = de.stability(reversible_heun)
+    assert (region.real_interval, region.imaginary_interval) == (0.0, exactly(1))
+    assert 0.999j in region
+    assert 1.001j not in region
+    assert not region.mask.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "real", "imaginary"),
+    [
+        ("euler", 2, 0), ("heun", 2, 0), ("deis_rho_kutta3", 2.5127453266183286, sqrt(3)),
+        ("rk4", 2.785293563405282, 2 * sqrt(2)), ("deis_rhoab_1", 1, 0), ("deis_rhoab_2", Q(6, 11), 0.7236272269866328),
+        ("deis_rhoab_3", Q(3, 10), 0.4299870799092559),
+    ],
+)  # fmt: skip
+def test_classical_explicit(name, real, imaginary):
+    region = de.stability(name)
+    assert (region.real_interval, region.imaginary_interval) == (exactly(real), exactly(imaginary))
+    assert region.a_alpha == 0
+
+
+AM = {2: [1, 1], 3: [-1, 8, 5], 4: [1, -5, 19, 9], 5: [-19, 106, -264, 646, 251]}
+
+
+@pytest.mark.parametrize(("k", "length"), [(2, inf), (3, 6), (4, 3), (5, Q(90, 49))])
+def test_adams_moulton(k, length):
+    sigma = [Q(b, sum(AM[k])) for b in AM[k]]
+    method = multistep([0] * (k - 2) + [-1, 1], sigma)
+    assert de.stability(method).real_interval == exactly(length)
+
+
+BDF = {
+    1: ([-1, 1], 1, 90), 2: ([1, -4, 3], 2, 90), 3: ([-2, 9, -18, 11], 6, 86.032366860211),
+    4: ([3, -16, 36, -48, 25], 12, 73.351670474578), 5: ([-12, 75, -200, 300, -300, 137], 60, 51.839755836049),
+    6: ([10, -72, 225, -400, 450, -360, 147], 60, 17.839777792245),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("k", BDF)
+def test_backward_differences(k):
+    rho, weight, angle = BDF[k]
+    region = de.stability(multistep(rho, [0] * k + [weight], f"bdf{k}"))
+    assert region.a_alpha == pytest.approx(angle, abs=1e-8)
+    assert region.real_interval == inf
+    assert region.l_stable == (k <= 2)
+
+
+def test_implicit_runge_kutta():
+    root = sqrt(3)
+    gauss = runge_kutta([[Q(1, 2)]], [1])
+    radau = runge_kutta([[Q(5, 12), Q(-1, 12)], [Q(3, 4), Q(1, 4)]], [Q(3, 4), Q(1, 4)])
+    lobatto = runge_kutta([[0, 0], [Q(1, 2), Q(1, 2)]], [Q(1, 2), Q(1, 2)])
+    assert [(a_stable(m), l_stable(m)) for m in (gauss, radau, lobatto)] == [(True, False), (True, True), (True, False)]
+    gamma = (3 + root) / 6  # SDIRK of order 3: A-stable, w → 1 − √3
+    assert a_stable(runge_kutta([[gamma, 0], [1 - 2 * gamma, gamma]], [Q(1, 2), Q(1, 2)]))
+    assert not a_stable(runge_kutta([[Q(1, 5), 0], [Q(3, 5), Q(1, 5)]], [Q(1, 2), Q(1, 2)]))
+
+
+def test_leapfrog():
+    leapfrog = multistep([-1, 0, 1], [0, 2])
+    assert (de.stability(leapfrog).real_interval, imaginary_length(leapfrog)) == (0.0, exactly(1))
+
+
+def test_corrector_in_pec_mode_is_the_longer_adams():
+    """UniPC-p corrects with the value at the predicted point and keeps it: on linear problems Adams–Bashforth p + 1."""
+    for p in (1, 2, 3):
+        corrected, adams = (recursion(de.get_solver(name)) for name in (f"unipc_{p}", f"deis_rhoab_{p}"))
+        assert corrected.coefficients == adams.coefficients
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "unipc_3", "exponential_adams"])
+def test_growth_begins_where_the_exact_solution_grows(name):
+    """A constant solution, b = c, is kept: the real interval of an exponential rule ends at b h = c h."""
+    for ch in (0.3, 1.0):
+        rule = de.get_solver(name)
+        region = de.stability(rule, ch=-ch if rule.prediction == "eps" else ch)
+        assert region.real_bounds[1] == pytest.approx(region.recursion.ch, abs=1e-10)
+
+
+# --- exact algebra -------------------------------------------------------------------------------------------
+
+small = st.integers(-6, 6)
+
+
+@given(st.lists(st.tuples(small, small), min_size=2, max_size=6).filter(lambda p: p[-1] != (0, 0)))
+def test_schur_cohn_agrees_with_roots(pairs):
+    p = [polynomials.Gaussian(Q(a), Q(b)) for a, b in pairs]
+    radius = max(abs(np.roots([complex(a, b) for a, b in reversed(pairs)])), default=0.0)
+    if abs(radius - 1) > 1e-4:
+        assert polynomials.inside(p) == (radius < 1)
+        form = polynomials.hermite_form(p)
+        values = np.array([[complex(c.real, c.imag) if c else 0 for c in row] for row in form], dtype=complex)
+        assert np.allclose(values, values.conj().T)
+        assert (np.linalg.eigvalsh(values).min() > 0) == (radius < 1)
+        assert polynomials.root_condition(p) == (radius < 1)
+
+
+@given(st.lists(st.fractions(-3, 3, max_denominator=6), min_size=1, max_size=5, unique=True), st.booleans())
+def test_sturm_finds_every_real_root(roots, doubled):
+    p = [Q(1), Q(0), Q(1)] if doubled else [Q(1)]
+    for root in roots:
+        for _ in range(1 + doubled):
+            p = polynomials.multiply(p, [-root, Q(1)])
+    found = polynomials.real_roots(p, Q(-1), Q(1, 10**15))
+    assert [float(x) for x in found] == pytest.approx(sorted(float(r) for r in roots if r > -1), abs=1e-14)
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(["rk4", "deis_rhoab_1", "lms", "ghvb_2.5", "unipc_2"]), st.integers(0, 10**6))
+def test_kernel_agrees_with_roots(name, seed):
+    found = recursion(de.get_solver(name))
+    rng = np.random.default_rng(seed)
+    re, im = np.sort(rng.uniform(-3, 1, 7)), np.sort(rng.uniform(-3, 3, 5))
+    got = margins(found.floats, re, im)
+    for i, y in enumerate(im):
+        for j, x in enumerate(re):
+            radius = abs(found.roots(complex(x, y))[0])
+            assert abs(radius - 1) < 1e-9 or (got[i, j] > 0) == (radius < 1)
+
+
+@pytest.mark.parametrize("name", ["rk4", "lms", "ghvb_1.5", "dpmpp_3m"])
+def test_locus_lies_on_the_circle(name):
+    region = de.stability(name)
+    for n, theta in [(5, 2 * np.pi * 5 / 100), (40, 2 * np.pi * 40 / 100)]:
+        for z in region.locus(101)[n]:
+            assert min(abs(region.recursion.roots(z) - np.exp(1j * theta))) < 1e-9
+
+
+def test_root_condition_on_the_circle():
+    assert stable(multistep([-1, 0, 1], [0, 0, 0]), 0)  # ±1, both simple
+    assert not stable(multistep([1, -2, 1], [0, 0, 0]), 0)  # 1 twice
+    assert not stable(multistep([1, 0, -3, 0, 1], [0] * 5), 0)  # pairs w, 1/w
+
+
+# --- pictures and bad input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_plots(tmp_path, suffix, dark):
+    from diffode.analysis.stability.plots import regions, save
+
+    drawn = [de.stability(rule, points=60) for rule in ("rk4", "ghvb_2.5", reversible_heun)]
+    save(regions(drawn, dark=dark), tmp_path / f"regions{suffix}", dark=dark)
+    drawn[0].plot(tmp_path / f"one{suffix}", dark=dark)
+    assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"re": (2, -6)}, "re=(2, -6) is empty or reversed"),
+        ({"im": (0, 0)}, "im=(0, 0) is empty"),
+        ({"re": (0, inf)}, "re must be two finite numbers"),
+        ({"im": 3}, "im must be two finite numbers"),
+        ({"points": 1}, "points must be a whole number"),
+        ({"ch": inf}, "ch must be a finite number"),
+        ({"ratio": 0}, "ratio must be a positive number"),
+        ({"ratio": 0.5, "ch": 1.0}, "leave out ch=1.0"),
+    ],
+)
+def test_bad_options(options, words):
+    with pytest.raises(DiffodeError, match=re.escape(words)):
+        de.stability("rk4", **options)
+
+
+def test_command(run):
+    done = run("stability rk4 ghvb_2.5 --plot regions.svg --re=-4,1 --im=-4,4")
+    assert done.code == 0
+    assert "2.785293563" in done.out
+    assert Path("regions.svg").stat().st_size > 1000
+    one, both = (json.loads(run(f"stability {names} --json").out) for names in ("rk4", "rk4 unipc_3"))
+    assert list(one) == ["solver", "real_interval", "imaginary_interval", "a_alpha"]
+    assert both[0] == one
+    assert both[1]["real_interval"] == exactly(Q(3, 10))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rk5",
+        "rk4 --re 2,-6",
+        "rk4 --im 1",
+        "rk4 --re a,b",
+        "rk4 --plot x.txt",
+        "rk4 --plot none/x.png",
+        "rk4 --ratio 0",
+    ],
+)
+def test_command_with_bad_input(run, line):
+    done = run(f"stability {line}")
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+
+
+def test_dynamic_row_is_named():
+    with pytest.raises(PlanError, match="row c0 of signal_to_noise is the Dynamic row 'size'"):
+        de.stability(signal_to_noise)
