@@ -147,6 +147,8 @@ def runge_kutta_method(random: Random, name: str) -> Subject | None:
     """A random explicit tableau of 2 to 5 stages whose weights solve all conditions to an order drawn."""
     size = random.randint(2, 5)
     a = [[Fraction(random.randint(-4, 8), 8) for _ in range(i)] for i in range(size)]
+    if not all(0 <= sum(row) <= 1 for row in a):
+        return None  # nodes outside the step
     trees = _elementary([row + [Fraction(0)] * (size - len(row)) for row in a])
     aim = random.randint(1, 3)
     kept = [pair for n in range(1, aim + 1) for pair in trees[n]]
@@ -184,12 +186,8 @@ def predictor_corrector_method(random: Random, name: str) -> Subject:
     corrector = random.randint(2, nodes + 2)
     shift = random.choice((0.0, 0.0, _shift(random)))
     order = 1 if shift else min(nodes + 1, corrector)
-    return Subject(
-        name,
-        "predictor–corrector",
-        predictor_corrector.configure(name, nodes=nodes, corrector=corrector, shift=shift),
-        order,
-    )
+    rule = predictor_corrector.configure(name, nodes=nodes, corrector=corrector, shift=shift)
+    return Subject(name, "predictor–corrector", rule, order)
 
 
 def noisy_method(random: Random, name: str) -> Subject:
@@ -266,8 +264,8 @@ def table(entries: list[dict[str, Any]]) -> str:
     lines = [
         "# Liars: what `verify` says of methods whose order is known",
         "",
-        "Each method is verified with its true order for a claim (a FAIL would be false) and with one more (a PASS would",
-        "be false). Bounds are one-sided, 95 %. Made by `python -m analysis.liars`.",
+        "Each method is verified with its true order for a claim (a FAIL would be false) and with one more (a PASS",
+        "would be false). Bounds are one-sided, 95 %. Made by `python -m analysis.liars`.",
         "",
         "| family | methods | false FAIL | false PASS | left open, true claim | left open, false claim |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -275,23 +273,15 @@ def table(entries: list[dict[str, Any]]) -> str:
     families = list(dict.fromkeys(entry["family"] for entry in entries))
     for family in [*families, "all"]:
         part = [entry for entry in entries if family in (entry["family"], "all")]
-        counts = [
-            sum(entry[who] == verdict for entry in part)
-            for who, verdict in (
-                ("honest", "FAIL"),
-                ("liar", "PASS"),
-                ("honest", "INCONCLUSIVE"),
-                ("liar", "INCONCLUSIVE"),
-            )
-        ]
-        rates = [f"{n} (below {bound(n, len(part)):.1%})" for n in counts[:2]]
-        lines.append(f"| {family} | {len(part)} | {' | '.join([*rates, *map(str, counts[2:])])} |")
+        failed, passed = (sum(e[who] == what for e in part) for who, what in (("honest", "FAIL"), ("liar", "PASS")))
+        left = [sum(e[who] == "INCONCLUSIVE" for e in part) for who in ("honest", "liar")]
+        rates = [f"{n} (below {bound(n, len(part)):.1%})" for n in (failed, passed)]
+        lines.append(f"| {family} | {len(part)} | {' | '.join([*rates, *map(str, left)])} |")
     wrong = [e for e in entries if e["honest"] != "PASS" or e["liar"] != "FAIL"]
-    lines += [
-        "",
-        *(f"- {e['family']}, order {e['order']}, {e['options']}: {e['honest']}/{e['liar']}; {e['why']}" for e in wrong),
-    ]
-    return "\n".join(lines)
+    told = (
+        f"- {e['family']}, order {e['order']}, {e['options']}: {e['honest']}/{e['liar']}; {e['why']}" for e in wrong
+    )
+    return "\n".join([*lines, "", *told])
 
 
 def main() -> None:
