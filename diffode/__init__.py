@@ -30,6 +30,7 @@ _WHERE = {
     "diffode.solvers": ("Solver", "get_solver", "list_solvers", "solver"),
     "diffode.sampling": ("Sample", "compile", "sample"),
     "diffode.analysis.comparison": ("compare",),
+    "diffode.analysis.derivation": ("derive",),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.endpoint": ("reference",),
     "diffode.analysis.stability": ("stability",),

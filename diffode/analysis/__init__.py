@@ -12,6 +12,7 @@ _WHERE = {
     "certificate": ("Certificate", "Check"),
     "comparison": ("compare",),
     "convergence": ("order_gaussian", "order_mixture", "order_started"),
+    "derivation": ("Derivation", "derive"),
     "endpoint": ("Reference", "reference"),
     "moments": ("Law", "amplification", "law"),
     "order.stiff": ("StiffOrder", "stiff_order"),

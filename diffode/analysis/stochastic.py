@@ -190,6 +190,13 @@ def _law_error(solver: Solver, process: Process, base: float, h: float) -> tuple
 def _push(plan: Plan, process: Process, levels: Sequence[Level], past: int, sizes: tuple[int, int]) -> np.ndarray:
     """Expectations of the test functions after the plan's one free step."""
     drawn = _needed_noise(plan)
+    if any(
+        row.out in drawn and row.b.lam <= levels[past].lam for row in plan.noises if isinstance(row, BrownianIncrement)
+    ):
+        raise PlanError(
+            "the rule keeps a value that the noise of an earlier step made, and given that noise the exact past has no "
+            "closed form"
+        )
     mixes = factors(plan)
     rows = plan.noises
     used = sorted({k for out in drawn for k in mixes[out]})

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from diffode.cli import comparing, files, laws, listing, running, scaffold, showcase, stability, verifying
+from diffode.cli import comparing, deriving, files, laws, listing, running, scaffold, showcase, stability, verifying
 from diffode.errors import DiffodeError, MissingExtra
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -33,6 +33,7 @@ app.command("compare")(comparing.compare)
 app.command("law")(laws.law)
 app.command("stability")(stability.stability)
 app.command("sample")(running.sample)
+app.command("derive")(deriving.derive)
 app.command("new")(scaffold.new)
 app.command("demo")(showcase.demo)
 

@@ -31,6 +31,12 @@ def new(
 
 def write(file: Path, force: bool = False) -> None:
     """The template under the name of a file."""
+    check(file, force)
+    files.write_text(file, TEMPLATE.read_text(encoding="utf-8").replace(NAME, file.stem))
+
+
+def check(file: Path, force: bool = False) -> None:
+    """Raise DiffodeError where a solver file could not be written."""
     files.check_suffix(file, ".py")
     files.check_writable(file)
     if not file.stem.isidentifier() or iskeyword(file.stem):
@@ -39,4 +45,3 @@ def write(file: Path, force: bool = False) -> None:
         )
     if file.exists() and not force:
         raise DiffodeError(f"{file} is there already; choose another name, or --force to replace it")
-    files.write_text(file, TEMPLATE.read_text(encoding="utf-8").replace(NAME, file.stem))

@@ -1,0 +1,66 @@
+"""`diffode derive`: formulas from their structure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffode.cli import files, scaffold, terminal
+
+
+def derive(
+    family: Annotated[
+        str,
+        typer.Argument(
+            metavar="FAMILY",
+            help="exp-multistep, adams, exp-rk, hybrid, predictor-corrector, momentum or reversible.",
+        ),
+    ],
+    order: Annotated[int | None, typer.Option("--order", metavar="P", help="The order wanted.")] = None,
+    prediction: Annotated[str | None, typer.Option("--prediction", metavar="D", help="x0 or eps.")] = None,
+    variable: Annotated[
+        str | None, typer.Option("--variable", metavar="V", help="lambda, rho, t or sigma: what the polynomial is in.")
+    ] = None,
+    steps: Annotated[str | None, typer.Option("--steps", metavar="S", help="variable or uniform.")] = None,
+    stochastic: Annotated[
+        str | None, typer.Option("--stochastic", metavar="TAU", help="Noise level, or tau to keep it an option.")
+    ] = None,
+    stages: Annotated[int | None, typer.Option("--stages", metavar="N", help="Evaluations in a step.")] = None,
+    history: Annotated[int | None, typer.Option("--history", metavar="K", help="Past values used.")] = None,
+    nodes: Annotated[str | None, typer.Option("--nodes", metavar="C2,C3", help="Where the stages sit.")] = None,
+    free: Annotated[
+        str | None, typer.Option("--free", metavar="c2,c3", help="Parameters that stay options of the solver.")
+    ] = None,
+    predictor: Annotated[int | None, typer.Option("--predictor", metavar="P", help="Values it weighs.")] = None,
+    corrector: Annotated[int | None, typer.Option("--corrector", metavar="Q", help="Values it weighs.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", metavar="M", help="PEC or PECE.")] = None,
+    beta: Annotated[str | None, typer.Option("--beta", metavar="B", help="Weight of the newest output.")] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option("--conditions", metavar="C", help="strong, weak (midpoint, bh2) or bh1: the highest condition."),
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX in place of text.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.py", help="Write a solver file that `diffode verify` takes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> int:
+    """Solve the order conditions of a structure: coefficients in closed form, and a solver file."""
+    from diffode.analysis.derivation import derive as solve
+
+    given = {
+        "stages": stages, "order": order, "prediction": prediction, "variable": variable, "steps": steps,
+        "stochastic": stochastic, "history": history, "nodes": nodes, "free": free, "predictor": predictor,
+        "corrector": corrector, "mode": mode, "beta": beta, "conditions": conditions,
+    }  # fmt: skip
+    if out is not None:
+        scaffold.check(out, force)
+    found = solve(family, **{key: value for key, value in given.items() if value is not None})
+    terminal.say(found.latex() if latex else str(found))
+    if out is not None:
+        files.write_text(out, replace(found, name=out.stem).source())
+        terminal.say(f"wrote {out}; next: diffode verify {out}")
+    return 0
