@@ -17,8 +17,14 @@ import diffode as de
 from diffode.analysis.stability import multistep, polynomials, recursion, runge_kutta
 from diffode.analysis.stability.intervals import a_stable, imaginary_length, l_stable, stable
 from diffode.analysis.stability.kernel import margins
+from diffode.analysis.stability.planes import semilinear_plane
+from diffode.analysis.stability.stages import stages
 from diffode.errors import DiffodeError, PlanError
+from diffode.plan import Evaluate
+from diffode.prediction import change
 from diffode.solvers import registry
+from diffode.solvers.runge_kutta import Tableau
+from diffode.solvers.runge_kutta import runge_kutta as runge_kutta_rule
 from tests.stability_rules import growth, heavy_ball, nesterov, o_belm, reversible_heun, signal_to_noise
 
 Q = Fraction
@@ -193,6 +199,80 @@ def test_growth_begins_where_the_exact_solution_grows(name):
         rule = de.get_solver(name)
         region = de.stability(rule, ch=-ch if rule.prediction == "eps" else ch)
         assert region.real_bounds[1] == pytest.approx(region.recursion.ch, abs=1e-10)
+
+
+# --- inside a step; planes and stars -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "coefficient"),
+    [
+        ("euler", 1), ("heun", 1), ("rk4", 0), ("runge_kutta(tableau='ssprk3')", 1), ("dpm_solver_2", 0), ("lms", 0),
+        ("unipc_2", None), ("ddpm", None),
+    ],
+)  # fmt: skip
+def test_strong_stability(rule, coefficient):
+    assert de.stability(rule).ssp == (None if coefficient is None else exactly(coefficient))
+
+
+def test_strong_stability_of_four_stages_and_order_three():
+    half, sixth = Q(1, 2), Q(1, 6)
+    table = Tableau(((), (half,), (half, half), (sixth, sixth, sixth)), (sixth, sixth, sixth, half), 3, "ssp43")
+    assert de.stability(runge_kutta_rule.configure(tableau=table)).ssp == exactly(2)
+
+
+@pytest.mark.parametrize("name", ["rk4", "dpm_solver_3", "dpmpp_2s", "heun_t", "unipc_2", "ddim"])
+def test_internal_stability_is_the_answer_to_a_perturbed_evaluation(name):
+    """One evaluation of the last step is moved by δ; the state answers by θ(z) δ."""
+    rule, h, z, delta = de.get_solver(name), 1e-7, -0.8, 0.25
+    process = de.EDM()
+    grid = de.TimeGrid(process, lam=[h * k for k in range(rule.history + 3)])
+    plan = rule.plan(grid, open_end=True)
+    last = [row.out for row in plan.rows if isinstance(row, Evaluate) and row.step == len(grid) - 2]
+    theta = stages(rule).internal
+    assert len(theta) == len(last)
+
+    def run(moved):
+        values = {"x0": 1.0}
+        for row in plan.rows:
+            if isinstance(row, Evaluate):
+                noise = rule.prediction == "eps"
+                own = -z / h / row.level.sigma if noise else z / h
+                a, b = change("eps" if noise else "x0", row.prediction, row.level)
+                values[row.out] = (a + b * own) * (values[row.x] + delta * (row.out == moved))
+            else:
+                values[row.out] = sum(c * values[name] for c, name in row.terms)
+        return values[plan.states[-1]]
+
+    for moved, p in zip(last, theta, strict=True):
+        assert (run(moved) - run(None)) / delta == pytest.approx(float(polynomials.evaluate(p, Q(z))), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "dpm_solver_3m_corrected", "dpmpp_2s"])
+def test_plane_agrees_with_its_columns(name):
+    plane = semilinear_plane(name, ch=(-1.5, 2), bh=(-3, 1.9), points=7)
+    for j in (0, 3, 6):
+        exact = recursion(de.get_solver(name), float(plane.ch[j]))
+        np.testing.assert_allclose(plane.coefficients[j], exact.floats, atol=1e-10)
+        radius = [abs(exact.roots(b)[0]) for b in plane.bh]
+        assert [m > 0 for m in plane.margin[:, j]] == [r < 1 for r in radius]
+
+
+def test_data_and_noise_prediction_share_a_plane():
+    """The data prediction at −h is the noise prediction at h: one exponential method, read in two unknowns."""
+    for data, noise in (("dpmpp_2m", "dpm_solver_2m"), ("dpmpp_3m_corrected", "dpm_solver_3m_corrected")):
+        for ch in (-0.7, 1.3):
+            one, other = (recursion(de.get_solver(name), ch).floats for name in (data, noise))
+            np.testing.assert_allclose(one, other, atol=1e-13)
+
+
+@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("heun", 2), ("rk4", 4)])
+def test_order_star_has_a_sector_for_each_order(name, order):
+    """Around 0 the star and its complement alternate p + 1 times (Wanner, Hairer and Nørsett, 1978)."""
+    found = recursion(de.get_solver(name))
+    z = 0.02 * np.exp(1j * np.linspace(0, 2 * np.pi, 720, endpoint=False) + 0.001j)
+    star = np.array([abs(found.roots(p)[0]) > abs(np.exp(p)) for p in z])
+    assert np.count_nonzero(star != np.roll(star, 1)) == 2 * (order + 1)
 
 
 # --- exact algebra -------------------------------------------------------------------------------------------

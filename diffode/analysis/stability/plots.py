@@ -11,6 +11,7 @@ import numpy as np
 from diffode.analysis.style import COLOURS, INK, LINE, MUTED, PAPER, figure, look
 
 if TYPE_CHECKING:
+    from diffode.analysis.stability.planes import Plane
     from diffode.analysis.stability.regions import Region
 
 _DARK = {INK: "#ececf1", MUTED: "#a8a8b3", LINE: "#3a3a42", PAPER: "#17171b"}
@@ -93,16 +94,51 @@ def _draw(axes: Any, region: Region, n: int, colour: str) -> Any:
     from matplotlib.patches import Patch
 
     style, line = _STYLES[n % len(_STYLES)], 0.9 * rcParams["lines.linewidth"]
-    margin = np.clip(region.margin, -0.2, 0.2)
-    if (margin > 0).any():
-        axes.contourf(region.re, region.im, margin, levels=[0, 1], colors=[colour], alpha=0.14, zorder=2)
-        axes.contour(region.re, region.im, margin, levels=[0], colors=[colour], linestyles=[style], linewidths=line)
-    else:  # no interior: the segment that is left
-        low, high = region.real_bounds
-        y = min(region.imaginary_interval, region.im_range[1])
-        axes.plot([max(low, region.re_range[0]), high], [0, 0], color=colour, marker="", linewidth=2 * line, zorder=3)
-        axes.plot([0, 0], [-y, y], color=colour, marker="", linewidth=2 * line, zorder=3)
+    if (region.margin > 0).any():
+        return _contour(axes, region.re, region.im, region.margin, n, colour)
+    low, high = region.real_bounds  # no interior: the segment that is left
+    y = min(region.imaginary_interval, region.im_range[1])
+    axes.plot([max(low, region.re_range[0]), high], [0, 0], color=colour, marker="", linewidth=2 * line, zorder=3)
+    axes.plot([0, 0], [-y, y], color=colour, marker="", linewidth=2 * line, zorder=3)
     return Patch(facecolor=(colour, 0.14), edgecolor=colour, linestyle=style, linewidth=line)
+
+
+def _contour(axes: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, n: int, colour: str) -> Any:
+    """Where a margin is positive: a light fill and its boundary, in the n-th style."""
+    from matplotlib import rcParams
+    from matplotlib.patches import Patch
+
+    style, line = _STYLES[n % len(_STYLES)], 0.9 * rcParams["lines.linewidth"]
+    near = np.clip(margin, -0.2, 0.2)
+    axes.contourf(x, y, near, levels=[0, 1], colors=[colour], alpha=0.14, zorder=2)
+    axes.contour(x, y, near, levels=[0], colors=[colour], linestyles=[style], linewidths=line, zorder=3)
+    return Patch(facecolor=(colour, 0.14), edgecolor=colour, linestyle=style, linewidth=line)
+
+
+def draw_planes(axes: Any, found: Sequence[Plane], colours: Sequence[str] = tuple(COLOURS.values())) -> list[Any]:
+    """Semilinear planes on given axes, inside `look()`, with the line b = c where the exact solution stays constant."""
+    handles = [
+        _contour(axes, plane.ch, plane.bh, plane.margin, n, colours[n % len(colours)]) for n, plane in enumerate(found)
+    ]
+    (low, high), (bottom, top) = found[0].ch_range, found[0].bh_range
+    axes.plot([low, high], [low, high], color=INK, marker="", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=4)
+    axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="$ch$", ylabel="$bh$")
+    axes.axhline(0, color=MUTED, linewidth=0.6, zorder=1)
+    axes.axvline(0, color=MUTED, linewidth=0.6, zorder=1)
+    return handles
+
+
+def draw_star(axes: Any, region: Region, colour: str = COLOURS["blue"]) -> None:
+    """The order star on given axes, inside `look()`: where the largest |w| exceeds the exact |e^z|, and the region."""
+    from matplotlib import rcParams
+
+    line = 0.9 * rcParams["lines.linewidth"]
+    star = np.clip(region.star, -0.5, 0.5)
+    axes.contourf(region.re, region.im, star, levels=[0, 1], colors=[colour], alpha=0.25, zorder=2)
+    axes.contour(region.re, region.im, star, levels=[0], colors=[colour], linewidths=0.7 * line, linestyles=["-"])
+    inside = np.clip(region.margin, -0.2, 0.2)
+    axes.contour(region.re, region.im, inside, levels=[0], colors=[INK], linewidths=0.7 * line, linestyles=["--"])
+    axes.set(xlim=region.re_range, ylim=region.im_range, aspect="equal", xlabel="Re $z$", ylabel="Im $z$")
 
 
 def darken(drawing: Any) -> None:

@@ -183,21 +183,20 @@ def _classical(solver: Solver, q: Any) -> tuple[Rows, bool]:
     return _tiny_step(solver, q)
 
 
-def _limit(solver: Solver, q: Any, degree: int) -> Rows:
+def series_step(solver: Solver, q: Any, degree: int) -> tuple[Plan, Slopes]:
+    """One step with coefficients that are rational power series in h, on a process with α = 1 and t = σ = e^{−λ}."""
     zeros = (Fraction(0),) * degree
     falling = tuple(Fraction((-1) ** j, factorial(j)) for j in range(degree + 1))
-    process = JetProcess((Fraction(1), *zeros), falling, degree, False)  # α = 1, t = σ = e^{−λ}
+    process = JetProcess((Fraction(1), *zeros), falling, degree, False)
     h = process.variable()
     levels = tuple(process.level(lam=h * c if c else h * 0) for c in _offsets(solver, q, 1))
     plan = one_step(solver, Levels(process, levels), solver.history + 2, probe(solver).memory)
-    matrix = _read(transition(plan, _slopes(_frame(solver), h * rational(_weight(solver)))), _vanishes)
-    return characteristic(
-        _constant_terms(matrix),
-        add,
-        multiply,
-        lambda p, j: scale(p, Fraction(1, j)),
-        [Fraction(1)],
-    )
+    return plan, _slopes(_frame(solver), h * rational(_weight(solver)))
+
+
+def _limit(solver: Solver, q: Any, degree: int) -> Rows:
+    matrix = _constant_terms(_read(transition(*series_step(solver, q, degree)), _vanishes))
+    return characteristic(matrix, add, multiply, lambda p, j: scale(p, Fraction(1, j)), [Fraction(1)])
 
 
 def _vanishes(c: Scalar) -> bool:
@@ -219,13 +218,15 @@ def _constant_terms(matrix: Matrix) -> Matrix:
             raise PlanError("stability: the rule keeps a value that grows without bound as h → 0")
         units = lower
 
-    def term(c: Scalar, power: int) -> Fraction:
-        if isinstance(c, Series):
-            return Fraction(c[power]) if c.coefficients or c.degree <= power else Fraction(0)
-        return Fraction(c) if power == 0 else Fraction(0)
-
     kept = [i for i in size if isfinite(units[i])]
-    return [[[term(c, int(units[i] - units[j])) for c in matrix[i][j]] for j in kept] for i in kept]
+    return [[[constant_term(c, int(units[i] - units[j])) for c in matrix[i][j]] for j in kept] for i in kept]
+
+
+def constant_term(c: Scalar, power: int = 0) -> Fraction:
+    """The coefficient of a power of h; IndexError where the series is too short to tell."""
+    if isinstance(c, Series):
+        return Fraction(c[power]) if c.coefficients or c.degree <= power else Fraction(0)
+    return Fraction(c) if power == 0 else Fraction(0)
 
 
 def _tiny_step(solver: Solver, q: Any) -> tuple[Rows, bool]:

@@ -33,12 +33,15 @@ class Region:
         The window.
     points : int
         Of the grid on each side.
+    rule : Solver or None
+        Where the polynomial was read; None for one that was given.
     """
 
     recursion: Recursion
     re_range: Range
     im_range: Range
     points: int = 1000
+    rule: Solver | None = None
 
     @property
     def solver(self) -> str:
@@ -116,6 +119,30 @@ class Region:
     def l_stable(self) -> bool:
         """Whether it is A-stable and w → 0 as z → −∞."""
         return intervals.l_stable(self.recursion)
+
+    @property
+    def star(self) -> np.ndarray:
+        """Shape (im, re): log |w| − Re z for the largest w; the order star is where this is positive."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.radius) - self.re[None, :] + self.recursion.ch
+
+    @cached_property
+    def ssp(self) -> float | None:
+        """The coefficient of strong stability, where it is defined; see `stages.ssp`."""
+        from diffode.analysis.stability.stages import ssp
+
+        return None if self.rule is None else ssp(self.rule)
+
+    @cached_property
+    def internal(self) -> tuple[float, ...]:
+        """How much an error in the argument of each evaluation can grow by the end of the step, over the real interval.
+
+        The maxima of the internal stability polynomials of the linear test; see `stages`. Empty where there are none.
+        """
+        from diffode.analysis.stability.stages import largest, stages
+
+        found = None if self.rule is None or self.recursion.ch else stages(self.rule)
+        return () if found is None else tuple(largest(p, -self.real_interval) for p in found.internal)
 
     def locus(self, points: int = 1441) -> np.ndarray:
         """The boundary locus: the z that have e^{iθ} for a root, shape (points, degree), a branch in each column.
@@ -224,18 +251,19 @@ def stability(
     >>> -1 + 1j in reg, -3 in reg
     (True, False)
     """
+    rule = None if isinstance(solver, Recursion) else get_solver(solver)
     found = solver if isinstance(solver, Recursion) else recursion(get_solver(solver), float(ch), ratio)
     if not isinstance(points, int) or points < 2:
         raise DiffodeError(f"stability: points must be a whole number of at least 2, not {points!r}")
     window = None
     if re is None or im is None:
         window = _window(found)
-    across = _range("re", re) if re is not None else window[0]  # type: ignore[index]
-    up = _range("im", im) if im is not None else window[1]  # type: ignore[index]
-    return Region(found, across, up, points)
+    across = check_range("re", re) if re is not None else window[0]  # type: ignore[index]
+    up = check_range("im", im) if im is not None else window[1]  # type: ignore[index]
+    return Region(found, across, up, points, rule)
 
 
-def _range(name: str, given: Any) -> Range:
+def check_range(name: str, given: Any) -> Range:
     """A range that can be drawn."""
     pair = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else ()
     if len(pair) != 2 or not all(isinstance(x, Real) and isfinite(x) for x in pair):
