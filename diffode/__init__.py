@@ -33,6 +33,7 @@ _WHERE = {
     "diffode.analysis.derivation": ("derive",),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.endpoint": ("reference",),
+    "diffode.analysis.recovery": ("recover",),
     "diffode.analysis.stability": ("stability",),
     "diffode.analysis.verification": ("verify",),
 }  # fmt: skip

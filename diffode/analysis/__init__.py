@@ -19,6 +19,7 @@ _WHERE = {
     "order.strong": ("StrongOrder", "strong_conditions"),
     "order.weak": ("WeakOrder", "weak_conditions"),
     "order.proof": ("OrderProof", "prove_order"),
+    "recovery": ("Recovered", "recover"),
     "slopes": ("Slope",),
     "soundness": ("consistency", "zero_stability"),
     "stability": ("Recursion", "Region"),

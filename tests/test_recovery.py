@@ -1,0 +1,278 @@
+"""Recovering a method from a black box: what comes back is the plan that ran, and what is not linear is refused."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import diffode as de
+from diffode.analysis.moments import amplification
+from diffode.analysis.recovery import Table
+from diffode.backends import execute, get_backend
+from diffode.solvers import Solver, registry
+from tests.strategies import AFFINE, grids, processes
+
+SOLVERS = list(registry().values())
+SIGMAS = [*(np.geomspace(80, 0.02, 8)).tolist(), 0.0]
+
+every = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
+
+# --- the registry ---------------------------------------------------------------------------------------
+
+
+@every
+@settings(max_examples=15)
+@given(st.data())
+def test_what_is_recovered_is_the_plan_that_ran(solver: Solver, data: st.DataObject) -> None:
+    """Every input of the model and the final state, in any prediction, on any process and grid, noise included."""
+    process = data.draw(processes(tame=True))
+    grid = data.draw(grids(process, steps=st.integers(2, 6)))
+    prediction = data.draw(st.sampled_from(["eps", "x0", "v"]))
+    plan = solver.plan(grid)
+    expected = Table.of(plan, prediction).rows
+    size, grows = np.abs(expected).max(), amplification(plan)
+
+    def sampler(model: Any, x: np.ndarray) -> np.ndarray:
+        return execute(get_backend("numpy"), plan, model, [x], 0)[plan.states[-1]]
+
+    found = de.recover(sampler, grid=grid, prediction=prediction, tolerance=1e-9 + 1e-15 * grows)
+    assert found.table.rows.shape == expected.shape
+    assert np.max(np.abs(found.table.rows - expected)) <= 1e-15 * grows * size
+    again = Table.of(found, prediction).rows  # the short rows of the plan are the table
+    assert np.max(np.abs(again[:, : 1 + plan.nfe] - expected[:, : 1 + plan.nfe])) <= 1e-12 * grows * size
+    assert (found.nfe, found.is_deterministic) == (plan.nfe, plan.is_deterministic)
+
+
+@every
+def test_the_law_of_the_recovered_plan_is_the_law_of_the_plan(solver: Solver) -> None:
+    process, data = de.VP(), de.Gaussian(0.4, 0.3)
+    grid = de.grids.uniform_lambda(process, 5)
+    plan = solver.plan(grid)
+    found = de.recover(lambda model, x: de.sample(model, solver, grid, x, noise=0).x, grid=grid)
+    one, two = de.law(plan, data), de.law(found, data)
+    assert abs(one.mean - two.mean)[0] <= 1e-12 * amplification(plan)
+    assert abs(one.variance - two.variance)[0] <= 1e-12 * amplification(plan)
+
+
+@every
+def test_a_solver_is_found_by_its_coefficients(solver: Solver) -> None:
+    """Among those that fit exactly; the grid is not told, only where it ends."""
+    grid = de.grids.uniform_t(de.VP(), 6)
+    found = de.recover(
+        lambda model, x: de.sample(model, solver, grid, x, noise=0).x, de.VP(), final=grid[-1], name="unknown"
+    )
+    best = found.matches([solver, "ddim"])[0]
+    assert best.exact
+    assert best.gap <= 1e-12
+
+
+# --- samplers written by hand ---------------------------------------------------------------------------
+
+
+def k_euler_ancestral(model: Any, x: Any, sigmas: list[float] = SIGMAS) -> Any:
+    """sample_euler_ancestral of k-diffusion, the model being told σ and giving the data."""
+    import torch
+
+    for a, b in pairwise(sigmas):
+        up = min(b, (b**2 * (a**2 - b**2) / a**2) ** 0.5)
+        down = (b**2 - up**2) ** 0.5
+        x = x + (x - model(x, x.new_tensor([a]))) / a * (down - a)
+        if b > 0:
+            x = x + torch.randn_like(x) * up
+    return x
+
+
+def k_dpmpp_2m(model: Any, x: np.ndarray) -> np.ndarray:
+    """sample_dpmpp_2m of k-diffusion."""
+    old = None
+    for i, (a, b) in enumerate(pairwise(SIGMAS)):
+        d = model(x, np.full(len(x), a))
+        h = np.log(a / b) if b else np.inf
+        if old is None or b == 0:
+            x = b / a * x - np.expm1(-h) * d
+        else:
+            r = np.log(SIGMAS[i - 1] / a) / h
+            x = b / a * x - np.expm1(-h) * ((1 + 1 / (2 * r)) * d - old / (2 * r))
+        old = d
+    return x
+
+
+def test_a_deterministic_sampler_is_recognised() -> None:
+    found = de.recover(k_dpmpp_2m, de.EDM(), prediction="x0")
+    best = found.matches()[0]
+    assert best.exact
+    assert best.solver in ("dpm_multistep", "dpmpp_2m")
+    assert best.gap < 1e-13
+    assert [level.sigma for level in found.levels] == SIGMAS
+
+
+def test_a_stochastic_sampler_with_noise_of_its_own_is_recognised() -> None:
+    pytest.importorskip("torch")
+    found = de.recover(k_euler_ancestral, de.EDM(), prediction="x0", backend="torch")
+    assert not found.is_deterministic
+    assert len(found.noises) == len(SIGMAS) - 2
+    best = found.matches()[0]
+    assert best.exact
+    assert best.solver in ("ddpm", "euler_ancestral")
+
+
+def test_noise_that_is_an_argument() -> None:
+    def sampler(model: Any, x: np.ndarray, noise: Any) -> np.ndarray:
+        for a, b in pairwise(SIGMAS[:-1]):
+            x = x + (b - a) * (1 + (b / a)) * model(x, a) + b * np.sqrt(1 - (b / a) ** 2) * noise(a, b)
+        return x
+
+    found = de.recover(sampler, de.EDM(), final=SIGMAS[-2])
+    assert len(found.noises) == 7
+    assert found.matches()[0].solver == "ddpm"
+    assert found.matches()[0].exact
+
+
+def test_a_seed_that_is_used_twice_gives_one_noise_twice() -> None:
+    def sampler(model: Any, x: np.ndarray) -> np.ndarray:
+        for a, b in pairwise(SIGMAS):
+            x = x + (b - a) * model(x, a) + np.random.default_rng(7).standard_normal(x.shape)
+        return x
+
+    assert len(de.recover(sampler, de.EDM()).noises) == 1
+
+
+def test_a_start_that_differs_does_not_hide_the_rest() -> None:
+    def sampler(model: Any, x: np.ndarray) -> np.ndarray:
+        past: list[np.ndarray] = []
+        for i, (a, b) in enumerate(pairwise(SIGMAS)):
+            past.append(model(x, a))
+            slope = past[-1] if i != 2 else 1.25 * past[-1]
+            x = x + (b - a) * slope
+        return x
+
+    best = de.recover(sampler, de.EDM()).matches()[0]
+    assert best.solver == "ddim"
+    assert best.differs == (3,)
+    assert str(best).endswith("but for what evaluation 3 sees (by up to 0.2)")
+
+
+def test_a_scaled_input_is_part_of_the_table() -> None:
+    """A sampler in x/α with a network that wants x: what the network sees is the process's state."""
+
+    def sampler(model: Any, x: np.ndarray) -> np.ndarray:
+        for a, b in pairwise(SIGMAS):
+            x = x + (b - a) * model(x / np.sqrt(1 + a * a), a)
+        return x
+
+    process = de.VP(0.1, 60.0)
+    found = de.recover(sampler, process, level="rho")
+    assert abs(found.scale * np.hypot(1, 80) - 1) < 1e-15
+    assert found.matches()[0].solver == "ddim"
+    assert found.matches()[0].exact
+    grid = de.TimeGrid(process, levels=found.levels)
+    gaussian = de.Gaussian(0.3, 0.5)
+    wanted = de.law(de.compile("ddim", process, grid), gaussian)
+    assert abs(de.law(found, gaussian).variance - wanted.variance)[0] < 1e-13
+
+
+def test_an_example_of_the_state_too_small_for_one_run_takes_several() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def sampler(model: Any, x: np.ndarray) -> np.ndarray:
+        shapes.append(x.shape)
+        return k_dpmpp_2m(model, x)
+
+    found = de.recover(sampler, de.EDM(), prediction="x0", like=np.zeros((1, 2)))
+    wide = de.recover(k_dpmpp_2m, de.EDM(), prediction="x0")
+    assert set(shapes) == {(1, 2)}
+    assert np.array_equal(found.table.rows, wide.table.rows)
+
+
+def test_generators_are_as_before() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    wanted = [torch.randn(1).item(), np.random.randn()]  # noqa: NPY002
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    de.recover(k_euler_ancestral, de.EDM(), prediction="x0", backend="torch")
+    assert [torch.randn(1).item(), np.random.randn()] == wanted  # noqa: NPY002
+
+
+# --- what is refused ------------------------------------------------------------------------------------
+
+
+def euler(change: Any) -> Any:
+    """Euler's method with a change of its output."""
+
+    def sampler(model: Any, x: np.ndarray) -> Any:
+        for a, b in pairwise(SIGMAS):
+            x = x + (b - a) * change(model(x, a), a)
+        return x
+
+    return sampler
+
+
+def adaptive(model: Any, x: np.ndarray) -> np.ndarray:
+    t = 80.0
+    while t > 0.02:
+        d = model(x, t)
+        s = t / (2.0 + min(float(np.abs(d).max()), 3.0))
+        x, t = x + (s - t) * d, s
+    return x
+
+
+def placed(model: Any, x: np.ndarray) -> np.ndarray:
+    d = model(x, 80.0)
+    middle = 40.0 if np.abs(d).max() < 0.5 else 30.0
+    return x - 80.0 * model(x - middle * d, middle)
+
+
+unseen = np.random.default_rng(0)  # made outside, so that its draws are out of reach
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "clipping": (euler(lambda d, t: np.clip(d, -1.5, 1.5)), "not linear in the model's output: with random outputs"),
+    "a floor": (euler(lambda d, t: np.where(np.abs(d) < 1e-2, 0.0, d)), "with random outputs of size 0.001"),
+    "normalised": (euler(lambda d, t: d / (1 + np.linalg.norm(d))), "not linear in the model's output"),
+    "divided": (euler(lambda d, t: d / np.abs(d)), "is nan: not linear"),
+    "mixed": (euler(lambda d, t: d - d.mean()), "coordinates that are mixed"),
+    "adaptive": (adaptive, "it chooses its steps by what it sees"),
+    "placed": (placed, "evaluation 1 is at t=40 where all outputs are 0, and at t=30 with"),
+    "constant": (euler(lambda d, t: d + 0.5), "all outputs 0 and all normals 0, the input of evaluation 1"),
+    "unseen noise": (euler(lambda d, t: d + unseen.standard_normal(d.shape)), "not deterministic: with x_T = 0"),
+    "no model": (lambda model, x: 0 * x, "never called the model"),
+    "a list": (lambda model, x: [model(x, 1.0)], "returned a list, not a ndarray like x_T"),
+    "another shape": (lambda model, x: model(x, 1.0)[:, :1], "returned shape (1, 1) for x_T of shape (1, 4)"),
+    "a doubled batch": (lambda model, x: model(np.vstack([x, x]), 1.0)[:1], "with shape (2, 4) at evaluation 0"),
+    "several times": (lambda model, x: model(x, np.array([1.0, 2.0])), "told the model 2 different times at once"),
+    "no time": (lambda model, x: model(x), "told the model no time"),
+    "a time outside": (lambda model, x: model(x, -1.0), "t=-1.0 is outside EDM"),
+    "a fault": (lambda model, x: x.no_such_thing, "the sampler failed: AttributeError"),
+    "no callable": (3, "must be callable as sampler(model, x_T), not int"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_evidence(case: str) -> None:
+    sampler, message = REFUSED[case]
+    with pytest.raises(de.DiffodeError) as problem:
+        de.recover(sampler)
+    assert message in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_an_end_that_is_not_told_must_be() -> None:
+    with pytest.raises(de.SolverError, match="give final="):
+        de.recover(lambda model, x: model(x, 0.5), AFFINE["trigonometric"])
+
+
+def test_single_precision_is_told_from_nonlinearity() -> None:
+    def single(model: Any, x: np.ndarray) -> np.ndarray:
+        return k_dpmpp_2m(lambda x, t: model(x.astype(np.float64), t), x.astype(np.float32)).astype(np.float64)
+
+    with pytest.raises(de.SolverError, match="tolerance"):
+        de.recover(single, de.EDM(), prediction="x0")
+    found = de.recover(single, de.EDM(), prediction="x0", tolerance=1e-5)
+    assert 1e-9 < found.precision < 1e-6
+    assert found.matches()[0].exact
