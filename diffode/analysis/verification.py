@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
@@ -10,6 +11,9 @@ from diffode.analysis.certificate import Certificate, Check
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.proof import OrderProof, prove_order
+from diffode.analysis.order.stiff import stiff_order
+from diffode.analysis.order.strong import strong_conditions
+from diffode.analysis.order.weak import weak_conditions
 from diffode.analysis.slopes import MARGIN, Slope
 from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture
@@ -100,8 +104,26 @@ def verify(
         "stochastic": not plan.is_deterministic,
         "source": chosen.source,
         "summary": chosen.summary,
+        "theory": theory(chosen),
     }
     return Certificate(chosen.name, chosen.order, tuple(checks), repr(where), facts, subject)
+
+
+def theory(solver: Solver) -> list[str]:
+    """What is proved besides the classical order: the stiff order, or the weak and strong orders of a rule with noise.
+
+    >>> from diffode.solvers import get_solver
+    >>> theory(get_solver("dpmpp_3m_corrected"))
+    ['stiff order 3; fails Σ b c^3/6 = φ_4 at order 4']
+    """
+    proofs: tuple[Callable[[Solver], object], ...] = (stiff_order,) if solver.exponential else ()
+    if not probe(solver).is_deterministic:
+        proofs = (weak_conditions, strong_conditions)
+    found: list[str] = []
+    for prove in proofs:
+        with suppress(DiffodeError, ArithmeticError, TypeError):  # what the conditions are not about is measured only
+            found.append(str(prove(solver)))
+    return found
 
 
 def evaluations_per_step(solver: Solver) -> int:

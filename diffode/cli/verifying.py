@@ -66,6 +66,8 @@ def show(certificate: Certificate) -> None:
         value = "" if check.value is None else f"{check.value:z.2f}"
         checks.add_row(check.name, terminal.verdict(check.verdict), value, check.detail)
     terminal.console().print(checks)
+    for proved in certificate.facts.get("theory", ()):
+        terminal.say(f"proved besides: {proved}")
     terminal.say()
 
 

@@ -1,6 +1,4 @@
-"""The order of a step rule, proved from the outside: trees, test systems, generic processes, and the proof."""
+"""The order of a step rule, proved from the outside.
 
-from diffode.analysis.order.proof import Failure, OrderProof, prove_order
-from diffode.analysis.order.trees import Tree, trees
-
-__all__ = ["Failure", "OrderProof", "Tree", "prove_order", "trees"]
+`trees`, `systems` and `jets` are the test problems, `proof` compares; `stiff`, `weak` and `strong` are the other orders.
+"""

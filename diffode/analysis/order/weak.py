@@ -67,7 +67,7 @@ class WeakOrder:
     conditions: int
 
     def __str__(self) -> str:
-        return f"weak order {self.order}" + (f"; {self.failure}" if self.failure else "")
+        return f"weak order {self.order} from any start" + (f"; {self.failure}" if self.failure else "")
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +94,7 @@ def weak_conditions(solver: Solver, highest: int | None = None) -> WeakOrder:
     --------
     >>> from diffode.solvers import get_solver
     >>> print(weak_conditions(get_solver("ddpm")))
-    weak order 1; E [ξ] ξ at h^2 is 0.0, should be 2.0
+    weak order 1 from any start; E [ξ] ξ at h^2 is 0.0, should be 2.0
     """
     require_one_step(solver)
     highest = min(highest or int(solver.order) + 1, 3)
