@@ -11,9 +11,6 @@ from diffode.analysis.certificate import Certificate, Check
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.proof import OrderProof, prove_order
-from diffode.analysis.order.stiff import stiff_order
-from diffode.analysis.order.strong import strong_conditions
-from diffode.analysis.order.weak import weak_conditions
 from diffode.analysis.slopes import MARGIN, Slope
 from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture
@@ -116,6 +113,10 @@ def theory(solver: Solver) -> list[str]:
     >>> theory(get_solver("dpmpp_3m_corrected"))
     ['stiff order 3; fails Σ b c^3/6 = φ_4 at order 4']
     """
+    from diffode.analysis.order.stiff import stiff_order
+    from diffode.analysis.order.strong import strong_conditions
+    from diffode.analysis.order.weak import weak_conditions
+
     proofs: tuple[Callable[[Solver], object], ...] = (stiff_order,) if solver.exponential else ()
     if not probe(solver).is_deterministic:
         proofs = (weak_conditions, strong_conditions)
