@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from math import comb
-
 import numpy as np
 
 import diffode as de
 from diffode import solver
-from diffode.plan import Linear
 from diffode.solvers import Solver
-from diffode.solvers.momentum import adams_bashforth
-
-
-def adams(k: int) -> list[Fraction]:
-    """Weights of Adams–Bashforth on equal steps, newest first."""
-    gammas = adams_bashforth(k)
-    return [sum(((-1) ** m * comb(j, m) * gammas[j] for j in range(m, k)), Fraction(0)) for m in range(k)]
-
-
-def _slope(step, d, k) -> Linear:
-    """PLMS: Σ a_j ε_j over what there is of the past."""
-    k = min(k, step.depth + 1)
-    values = [d, *(step.past(j) for j in range(1, k))]
-    return sum((a * value for a, value in zip(adams(k), values, strict=True)), Linear({}))
-
-
-def _move(step, slope) -> Linear:
-    """y + Δρ slope in x = α y."""
-    return (step.next.alpha / step.now.alpha) * step.x + step.next.alpha * (step.next.rho - step.now.rho) * slope
-
-
-@solver(order=1, prediction="eps", history=lambda k: k - 1, uniform="rho")
-def heavy_ball(step, k=1, beta=Fraction(1, 2)):
-    """v′ = (1 − β) v + β PLMS_k,  y′ = y + Δρ v′."""
-    p = _slope(step, step.model(step.x, step.now), k)
-    old = step.memory.get("v", p)
-    step.memory["v"] = (1 - beta) * old + beta * p
-    return _move(step, step.memory["v"])
-
-
-@solver(order=1, prediction="eps", history=lambda k: k - 1, uniform="rho")
-def nesterov(step, k=1, beta=Fraction(1, 2)):
-    """v′ = (1 − β) v + β p,  y′ = y + Δρ ((1 − β) v′ + β p)."""
-    p = _slope(step, step.model(step.x, step.now), k)
-    old = step.memory.get("v", p)
-    step.memory["v"] = (1 - beta) * old + beta * p
-    return _move(step, (1 - beta) * step.memory["v"] + beta * p)
+from paper_figs.stability_momentum import move
 
 
 @solver(order=2, prediction="eps", history=1)
@@ -58,7 +18,7 @@ def o_belm(step):
     before = step.memory.get("y", y)
     step.memory["y"] = y
     if step.starting:
-        return _move(step, d)
+        return move(step, d)
     delta = step.next.rho - step.now.rho
     q = delta / (step.now.rho - step.past_level(1).rho)
     return step.next.alpha * (q * q * before + (1 - q * q) * y + delta * (1 + q) * d)

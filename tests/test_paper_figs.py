@@ -11,12 +11,21 @@ from typing import Any
 import pytest
 
 from diffode.analysis.style import look
-from paper_figs import convergence_exponential_multistep, deis_polynomial_variables
+from paper_figs import (
+    convergence_exponential_multistep,
+    deis_polynomial_variables,
+    order_stars,
+    stability_exponential,
+    stability_momentum,
+)
 from paper_figs.page import COLUMN, OUT, PAGE, TEXT, save
 
 FIGURES: dict[ModuleType, Callable[[], Any]] = {
     convergence_exponential_multistep: lambda: convergence_exponential_multistep.compute(counts=(10, 20, 40, 80)),
     deis_polynomial_variables: lambda: deis_polynomial_variables.compute(samples=16),
+    order_stars: lambda: order_stars.compute(points=80),
+    stability_exponential: lambda: stability_exponential.compute(points=80),
+    stability_momentum: lambda: stability_momentum.compute(points=80),
 }
 """Each figure, with a setting of its data that takes little time."""
 

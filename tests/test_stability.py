@@ -25,7 +25,8 @@ from diffode.prediction import change
 from diffode.solvers import registry
 from diffode.solvers.runge_kutta import Tableau
 from diffode.solvers.runge_kutta import runge_kutta as runge_kutta_rule
-from tests.stability_rules import growth, heavy_ball, nesterov, o_belm, reversible_heun, signal_to_noise
+from paper_figs.stability_momentum import heavy_ball, nesterov
+from tests.stability_rules import growth, o_belm, reversible_heun, signal_to_noise
 
 Q = Fraction
 BETAS = [Q(1, 10), Q(1, 2), Q(4, 5), Q(1)]
@@ -199,6 +200,15 @@ def test_growth_begins_where_the_exact_solution_grows(name):
         rule = de.get_solver(name)
         region = de.stability(rule, ch=-ch if rule.prediction == "eps" else ch)
         assert region.real_bounds[1] == pytest.approx(region.recursion.ch, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["dpm_solver_2m", "dpmpp_2m", "unipc_1", "ddim"])
+def test_interval_at_negative_ch_agrees_with_roots(name):
+    region = de.stability(name, ch=-0.3)
+    low, high = region.real_bounds
+    assert high == pytest.approx(-0.3, abs=1e-10)
+    inside, outside = (abs(region.recursion.roots(z)[0]) for z in (low + 1e-6, low - 1e-6))
+    assert inside < 1 < outside
 
 
 # --- inside a step; planes and stars -------------------------------------------------------------------------

@@ -264,7 +264,8 @@ def _at(solver: Solver, ch: float) -> tuple[Rows, bool]:
     weight = _weight(solver)
     rate = weight if _frame(solver) == "x0" else -1.0
     with mpmath.workdps(DIGITS):
-        h = mpmath.mpf(ch) / rate
+        exact = Fraction(rational(float(ch)))  # 0.4 is what was typed, here and where an interval begins
+        h = mpmath.mpf(exact.numerator) / exact.denominator / rate
         rows = _numbers(solver, h, _offsets(solver, 1, 2), h * weight)
         floor = max(abs(c) for row in rows for c in row) * mpmath.mpf(10) ** -50
         return [[_fraction(c) if abs(c) > floor else Fraction(0) for c in row] for row in rows], False

@@ -9,7 +9,7 @@ with r a perturbation of the stages: rounding, a cached network, a clipped value
     internal stability polynomials    θ(z)ᵀ = z bᵀ (1 − z A)^{−1},
 
 and a one-step method contracts, in every convex functional, at C times the step at which Euler's method does
-(Kraaijevanger, BIT 31, 1991; for linear multistep methods Lenferink, Numer. Math. 55, 1989):
+(Kraaijevanger, BIT 31, 1991; for linear multistep methods Lenferink, Numerische Mathematik 55, 1989):
 
     C = sup {r : K (1 + rA)^{−1} ≥ 0, r K (1 + rA)^{−1} e ≤ e},  K the rows of A and bᵀ
     C = min α_j/β_j over β_j > 0 if all α_j, β_j ≥ 0, else 0,    w^k = Σ_j (α_j + z β_j) w^{k−j}.
