@@ -35,6 +35,7 @@ _WHERE = {
     "diffode.analysis.endpoint": ("reference",),
     "diffode.analysis.recovery": ("recover",),
     "diffode.analysis.stability": ("stability",),
+    "diffode.analysis.stability.schedule": ("guidance_limit",),
     "diffode.analysis.verification": ("verify",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}

@@ -17,7 +17,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     ("no grid named 'karra'; did you mean 'karras'?", "no grid named 'x'; there are karras, beta")
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name), names, n=1)
     return f"no {kind} named {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}")
 
 

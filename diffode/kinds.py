@@ -76,6 +76,11 @@ def log1p(z: Number) -> Number:
         return _log1p(z)
 
 
+def shown(c: Number) -> str:
+    """A number in a message, on one line: an array by its extremes."""
+    return f"[{c.min():.6g} … {c.max():.6g}]" if isinstance(c, np.ndarray) and c.size else str(c)
+
+
 def constant(c: float, like: Number) -> Number:
     """c with the shape and kind of another number."""
     if isinstance(like, np.ndarray):

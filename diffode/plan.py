@@ -261,12 +261,10 @@ class Plan:
         for where, read, new in self._uses():
             for name in read:
                 if name not in defined:
-                    problem = f"read by {where}, but no row before defines it"
-                    raise PlanError(f"{self.solver or 'plan'}: register {name} is {problem}; make it an input")
-            for name in new:
-                if name in defined:
-                    raise PlanError(f"{self.solver or 'plan'}: register {name} is defined a second time by {where}")
-                defined.add(name)
+                    raise PlanError(f"{self.solver}: register {name} is read by {where}, but not defined before")
+            if not defined.isdisjoint(new):
+                raise PlanError(f"{self.solver}: register {new[0]} is defined a second time by {where}")
+            defined.update(new)
 
     def _uses(self) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
         """Where, what is read there, and what is defined, in order."""

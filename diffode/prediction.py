@@ -119,26 +119,28 @@ def _change(source: str, target: str, level: Level) -> tuple[Number, Number]:
     """A and B; where there are none, not finite."""
     if source == target:
         return 0.0, 1.0
-    alpha, sigma, rates = level.alpha, level.sigma, level.process
-    if (source, target) == ("score", "velocity"):
-        return rates.f(level.t), -0.5 * rates.g2(level.t)
+    alpha, sigma = level.alpha, level.sigma
+    if {source, target} == {"score", "velocity"}:
+        # α velocity = α′ x − w score; the limit of w where σ = 0, because σ′ may be ∞ there
+        w = phi.choose(
+            sigma == 0,
+            lambda: 0.5 * alpha * level.process.g2(level.t),
+            lambda: sigma * (alpha * level.dsigma - sigma * level.dalpha),
+        )
+        other, below = (w, alpha) if target == "velocity" else (alpha, w)
+        return phi.divide(level.dalpha, below), phi.divide(-other, below)
     if source == "score":
         a, b = _change("eps", target, level)
         return a, -sigma * b
     if target == "score":
-        a, b = (phi.divide(-c, sigma) for c in _change(source, "eps", level))
-        if source != "velocity":
-            return a, b
-        f, g2 = rates.f(level.t), rates.g2(level.t)
-        return (
-            phi.choose(sigma == 0, lambda: phi.divide(2 * f, g2), lambda: a),
-            phi.choose(sigma == 0, lambda: phi.divide(-2.0, g2), lambda: b),
-        )
+        a, b = _change(source, "eps", level)
+        return phi.divide(-a, sigma), phi.divide(-b, sigma)
     (p1, p2), (q1, q2) = basis(source, level), basis(target, level)
     determinant = alpha * p2 - sigma * p1
-    # σ′ = ∞ where a process leaves σ = 0 like a square root
     a = phi.choose(
-        _endless(p2), lambda: phi.divide(q1, alpha), lambda: phi.divide(q1 * p2 - q2 * p1, determinant)
+        _endless(p2),  # σ′ = ∞
+        lambda: phi.divide(q1, alpha),
+        lambda: phi.divide(q1 * p2 - q2 * p1, determinant),
     )
     return a, phi.divide(alpha * q2 - sigma * q1, determinant)
 

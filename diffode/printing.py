@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 
-from diffode.kinds import Number, package_of
+from diffode.kinds import Number, package_of, shown
 from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, Normal, Plan, Row, Scaled
 
 _TITLE = "{solver}{of} {steps} steps, {nfe} evaluations, {kind}, {live} arrays at once"
@@ -29,9 +31,12 @@ def table(plan: Plan) -> str:
         kind=noise if plan.is_linear else f"{noise}, with dynamic rows", live=plan.peak_live,
     )  # fmt: skip
     lines = [(name, "input", "") for name in plan.inputs] + [_line(row) for row in plan.rows]
-    name_width = max(len(name) for name, _, _ in lines)
-    text_width = max(len(text) for _, text, _ in lines)
-    body = [f"  {n:>{name_width}}  {t:<{text_width}}  {where}".rstrip() for n, t, where in lines]
+    name_width = max(cell_len(name) for name, _, _ in lines)
+    text_width = max(cell_len(text) for _, text, _ in lines)
+    body = [
+        f"  {' ' * (name_width - cell_len(name))}{name}  {text}{' ' * (text_width - cell_len(text))}  {where}".rstrip()
+        for name, text, where in lines
+    ]
     return "\n".join([title, *body])
 
 
@@ -59,12 +64,12 @@ def place(level: Level) -> str:
 def number(c: Number) -> str:
     """A number in a few characters; an array by its extremes."""
     if isinstance(c, np.ndarray):
-        return f"[{c.min():.6g} … {c.max():.6g}]"
+        return shown(c)
     if package_of(c) == "float":
         return f"{float(c):.6g}"
     if package_of(c) == "mpmath":
         return str(c.context.nstr(c, 12))
-    return str(c)
+    return f"({c})" if package_of(c) == "sympy" and c.is_Add else str(c)
 
 
 def _coefficient(c: Number | Scaled) -> str:
@@ -102,14 +107,19 @@ def _latex_line(row: Row) -> str:
     out = _latex_register(row.out)
     if isinstance(row, Evaluate):
         symbol = {"x0": r"\hat x_0", "eps": r"\hat\varepsilon", "score": "s", "velocity": "u", "v": r"\hat v"}
-        return f"{out} &= {symbol[row.prediction]}({_latex_register(row.x)};\\, t={_latex_number(row.level.t)})"
+        name = f"{{{symbol[row.prediction]}}}^{{{_latex_word(row.output)}}}" if row.output else symbol[row.prediction]
+        places = {"t": row.level, r"t_{\mathrm{to}}": row.to, r"t_{\mathrm{told}}": row.at}
+        where = ",\\, ".join(f"{t}={_latex_number(level.t)}" for t, level in places.items() if level)
+        return f"{out} &= {name}({_latex_register(row.x)};\\, {where})"
     if isinstance(row, BrownianIncrement):
-        return f"{out} &\\sim \\mathcal N(0, I) \\text{{ over }} [{_latex_number(row.a.t)}, {_latex_number(row.b.t)}]"
+        return (
+            f"{out} &\\sim \\mathcal{{N}}(0, I) \\text{{ over }} [{_latex_number(row.a.t)}, {_latex_number(row.b.t)}]"
+        )
     if isinstance(row, Normal):
-        return f"{out} &\\sim \\mathcal N(0, I)"
+        return f"{out} &\\sim \\mathcal{{N}}(0, I)"
     if isinstance(row, Dynamic):
         inputs = ", ".join(_latex_register(name) for name in row.inputs)
-        return f"{out} &= \\mathrm{{{row.name}}}({inputs})"
+        return f"{out} &= {_latex_word(row.name)}({inputs})"
     return f"{out} &= {_latex_sum(row)}"
 
 
@@ -119,8 +129,9 @@ def _latex_sum(row: Combine) -> str:
         factor = (
             f"{_latex_number(c.factor)}\\,{_latex_register(c.dynamic)}" if isinstance(c, Scaled) else _latex_number(c)
         )
-        separator = "" if not text or factor.startswith("-") else " + "
-        text += f"{separator}{factor}\\,{_latex_register(name)}"
+        sign = " - " if factor.startswith("-") else " + "
+        text += f"{sign}{factor.removeprefix('-')}" if text else factor
+        text += f"\\,{_latex_register(name)}"
     return text or "0"
 
 
@@ -130,10 +141,19 @@ def _latex_number(c: Any) -> str:
 
         text = str(sympy_latex(c))
         return rf"\left({text}\right)" if c.is_Add else text
-    return number(c)
+    text = re.sub(r"e([+-]\d+)", lambda power: rf"\cdot 10^{{{int(power[1])}}}", number(c))
+    return text.replace("inf", r"\infty").replace("…", r"\ldots")
 
 
 def _latex_register(name: str) -> str:
+    """d0 as d_{0}; what a rule named itself, as in q_velocity, upright below its letter."""
+    letter, own, word = name.partition("_")
+    if own:
+        return rf"{letter}_{{{_latex_word(word)}}}"
     letters = name.rstrip("0123456789")
-    digits = name[len(letters) :]
-    return f"{letters}_{{{digits}}}" if digits else name
+    return f"{letters}_{{{name[len(letters) :]}}}" if letters != name else name
+
+
+def _latex_word(word: str) -> str:
+    special = {"\\": r"\backslash ", "~": r"\sim ", "^": r"\hat{}", **{c: f"\\{c}" for c in "_#$%&{}"}}
+    return rf"\mathrm{{{''.join(special.get(c, c) for c in word)}}}"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from diffode.backends import execute, get_backend
+from diffode.backends import Arrays, execute, get_backend
 from diffode.errors import DiffodeError, ModelError
 from diffode.grids import TimeGrid
 from diffode.models import Anchored, Model
-from diffode.plan import Plan
+from diffode.models.base import namespace
+from diffode.plan import Evaluate, Plan
 from diffode.process import Process
 from diffode.solvers import Solver, get_solver
 from diffode.trace import Memory
@@ -39,7 +40,7 @@ class Sample:
     nfe : int
         Evaluations of the model for one sample.
     passes : int
-        Network passes: nfe times what one evaluation of the model takes (2 with guidance).
+        Network passes: what the evaluations of the model take together (2 each with guidance).
     trajectory : tuple of arrays
         The state at every level of the grid; empty where `trajectory=False`.
     plan : Plan
@@ -189,7 +190,7 @@ def sample(
     _check_levels_broadcast(grid, x_T)
     if not arrays.finite(x_T):
         raise ModelError("x_T holds NaN or ∞")
-    anchored = _anchored(model, mu)
+    anchored = _anchored(arrays, model, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
     inputs = [start, *(memory.values if memory else ())]
     keep = plan.states if trajectory else ()
@@ -201,26 +202,37 @@ def sample(
     left: Memory = plan.memory
     remembered = Remembered(left, tuple(run[name] for name in left.registers()))
     kept = tuple(states) if trajectory else ()
-    return Sample(states[-1], plan.nfe, plan.nfe * model.multiple, kept, plan, remembered)
+    passes = sum(model.passes(row.output) for row in plan.rows if isinstance(row, Evaluate))
+    return Sample(states[-1], plan.nfe, passes, kept, plan, remembered)
 
 
-def _anchored(model: Model, mu: Array | None) -> Anchored | None:
+def _anchored(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:
     if model.process.anchored and mu is None:
         raise ModelError(f"{model.process!r} has an anchor; give it as mu=")
     if mu is None:
         return None
     if not model.process.anchored:
         raise ModelError(f"{model.process!r} has no anchor, but mu= was given")
-    return Anchored(model, mu)
+    anchor = namespace(x).asarray(mu, dtype=x.dtype, device=x.device)
+    if not _broadcasts(anchor.shape, x):
+        raise ModelError(
+            f"mu has shape {tuple(anchor.shape)}, which does not broadcast against x_T of shape {tuple(x.shape)}"
+        )
+    if not arrays.finite(anchor):
+        raise ModelError("mu holds NaN or ∞")
+    return Anchored(model, anchor)
+
+
+def _broadcasts(shape: Sequence[int], x: Array) -> bool:
+    try:
+        return np.broadcast_shapes(tuple(shape), tuple(x.shape)) == tuple(x.shape)
+    except ValueError:
+        return False
 
 
 def _check_levels_broadcast(grid: TimeGrid, x: Array) -> None:
     shape = np.shape(grid[0].lam)
-    try:
-        fits = np.broadcast_shapes(shape, tuple(x.shape)) == tuple(x.shape)
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _broadcasts(shape, x):
         raise ModelError(
             f"the grid's levels have shape {shape}, which does not broadcast against x_T of shape {tuple(x.shape)}"
         )

@@ -1,7 +1,8 @@
 """Plans as JSON and back, exactly; and equality, entry by entry.
 
 Floats are written with the digits that bring them back; everything that JSON has no word for is an object with one
-key: {"float": "inf"}, {"array": …}, {"fraction": "1/3"}, {"mpf": […]}, {"sympy": …}, {"row": …}.
+key: {"float": "inf"}, {"array": …}, {"scalar": …}, {"fraction": "1/3"}, {"mpf": […]}, {"sympy": …}, {"function": …},
+{"row": …}.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from importlib import import_module
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -34,13 +36,14 @@ def dumps(plan: Plan) -> str:
     Raises
     ------
     PlanError
-        If a `Dynamic` row's function cannot be found again by its module and name.
+        If something in the plan would not come back as it is: a `Dynamic` row's function that cannot be found again by
+        its module and name, a number of a kind that has no words here.
     """
     return json.dumps({"format": FORMAT, "plan": _pack(plan)})
 
 
 def loads(text: str) -> Plan:
-    """The plan of a JSON text.
+    """The plan of a JSON text, which may name any function of an installed module: read only texts that you trust.
 
     Raises
     ------
@@ -50,16 +53,23 @@ def loads(text: str) -> Plan:
     try:
         document = json.loads(text)
         if document.get("format") != FORMAT:
-            raise PlanError(f"not a plan: the format is {document.get('format')!r}, not {FORMAT!r}")
-        return _unpack(document["plan"])
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as problem:
-        raise PlanError(f"not a plan: {problem}") from problem
+            raise PlanError(f"the format is {document.get('format')!r}, not {FORMAT!r}")
+        plan = _unpack(document["plan"])
+        if not isinstance(plan, Plan):
+            raise PlanError(f"it holds a {type(plan).__name__}")
+    except KeyError as problem:
+        raise PlanError(f"not a plan: nothing is known of {problem}") from problem
+    except (ValueError, AttributeError, TypeError, ImportError, RecursionError) as problem:
+        raise PlanError(f"not a plan: {' '.join(str(problem).split())}") from problem
+    return plan
 
 
 def same(a: Any, b: Any) -> bool:
     """Equality of plans and of everything in them: types, numbers (arrays entry by entry), names."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
+    if isinstance(a, float) and isinstance(b, float):  # NumPy's among them
+        return a == b
     if type(a) is not type(b):
         return False
     if is_dataclass(a):
@@ -76,31 +86,44 @@ def _pack(value: Any) -> Any:
         return value if isfinite(value) else {"float": repr(value)}
     if isinstance(value, (tuple, list)):
         return [_pack(item) for item in value]
-    if is_dataclass(value):
+    if _CLASSES.get(type(value).__name__) is type(value):
         content = {f.name: _pack(getattr(value, f.name)) for f in fields(value) if f.compare}
         return {"row": type(value).__name__, **content}
-    if isinstance(value, np.ndarray):
-        return {"array": [_pack(item) for item in value.ravel().tolist()], "shape": list(value.shape)}
-    if isinstance(value, np.floating):
-        return _pack(float(value))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        return {"array": _pack(value.ravel().tolist()), "shape": list(value.shape), "dtype": value.dtype.name}
+    if isinstance(value, np.generic):
+        return {"scalar": _pack(np.asarray(value))}
     if isinstance(value, Fraction):
         return {"fraction": str(value)}
-    if package_of(value) == "mpmath":
-        return {"mpf": [str(part) for part in value._mpf_]}
-    if package_of(value) == "sympy":
-        return {"sympy": import_module("sympy").srepr(value)}
+    package = package_of(value)
+    number: Any = value
+    if package == "mpmath" and isinstance(value, import_module(package).mpf):
+        return {"mpf": [str(part) for part in number._mpf_]}
+    if package == "sympy":
+        text = import_module(package).srepr(value)
+        if import_module(package).sympify(text) == value:  # not where a function of one's own is in it
+            return {"sympy": text}
     if callable(value):
         return {"function": _name_of(value)}
-    raise PlanError(f"a {type(value).__name__} in the plan cannot be written as JSON")
+    raise PlanError(f"the plan holds a {type(value).__name__}, {value!s:.40}, which cannot be written as JSON")
 
 
 def _name_of(function: Callable[..., Any]) -> str:
-    name = f"{function.__module__}:{function.__qualname__}"
-    if "<" in name:
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    try:
+        found = _function(name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if found is not function:
         raise PlanError(
             f"the function of a Dynamic row, {name}, cannot be found again by name; define it at the top of a module"
         )
     return name
+
+
+def _function(name: str) -> Any:
+    module, _, path = name.partition(":")
+    return attrgetter(path)(import_module(module))
 
 
 def _unpack(value: Any) -> Any:
@@ -115,7 +138,9 @@ def _unpack(value: Any) -> Any:
     if "float" in content:
         return float(content["float"])
     if "array" in content:
-        return np.array(_unpack(content["array"]), dtype=float).reshape(content["shape"])
+        return np.array(_unpack(content["array"]), dtype=content["dtype"]).reshape(content["shape"])
+    if "scalar" in content:
+        return _unpack(content["scalar"])[()]
     if "fraction" in content:
         return Fraction(content["fraction"])
     if "mpf" in content:
@@ -123,5 +148,4 @@ def _unpack(value: Any) -> Any:
         return import_module("mpmath").make_mpf((sign, mantissa, exponent, bits))
     if "sympy" in content:
         return import_module("sympy").sympify(content["sympy"])
-    module, _, name = content["function"].partition(":")
-    return getattr(import_module(module), name)
+    return _function(content["function"])

@@ -15,6 +15,7 @@ from diffode import phi
 from diffode.errors import GridError, ProcessError
 from diffode.grids import TimeGrid
 from diffode.models import Gaussian, GaussianMixture, PointCloud
+from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
 from diffode.process import (
     EDM,
     VE,
@@ -27,6 +28,7 @@ from diffode.process import (
     Process,
     SubVP,
 )
+from diffode.trace import Memory
 
 Strategy = st.SearchStrategy[Any]
 
@@ -169,6 +171,12 @@ def times(draw: Any, process: Process, inside: bool = True) -> float:
     return float(t)
 
 
+def at_knot(process: Process, t: float) -> bool:
+    """Whether a time is a knot of a table, where only one-sided derivatives exist."""
+    table = getattr(process, "base", process)
+    return isinstance(table, DiscreteVP) and abs(t * (len(table.knots) - 1) % 1 - 0.5) > 0.499
+
+
 @st.composite
 def timed(draw: Any, of: Strategy | None = None) -> tuple[Process, float]:
     """A process with a time inside it."""
@@ -262,6 +270,48 @@ def mixtures(draw: Any, dimension: int | None = None, kind: str | None = None) -
     if kind == "gaussian":
         return Gaussian(means[0], covariances[0])
     return PointCloud(means, weights)
+
+
+# --- plans -----------------------------------------------------------------------------------------------
+
+
+def quieter(*values: Any) -> Any:
+    """A coefficient that falls as its registers grow; of NumPy arrays and torch tensors."""
+    return 1 / (1 + sum(abs(value).max() for value in values))
+
+
+@st.composite
+def plans(draw: Any, dynamic: bool = True) -> Plan:
+    """Plans that no solver made: rows of every kind in any order, read by any later ones; levels of `EDM`."""
+    at = [EDM().level(sigma) for sigma in (3.0, 2.0, 1.0, 0.5)]
+    inputs = ("x0", "p1", "q_v")[: draw(st.integers(1, 3))]
+    held, coefficients, rows = list(inputs), [], []  # registers of arrays, and of dynamic coefficients
+    number = st.one_of(st.floats(-2, 2), st.sampled_from([0.0, 1.0, -1.0]))
+    kinds = ["evaluate", "combine", "combine", "normal", "increment", *(["dynamic"] if dynamic else [])]
+    for i in range(draw(st.integers(1, 12))):
+        kind, out = draw(st.sampled_from(kinds)), f"r{i}"
+        some = draw(st.lists(st.sampled_from(held), max_size=4, unique=True))
+        if kind == "dynamic":
+            rows.append(Dynamic(out, "quieter", quieter, tuple(some or held[:1])))
+            coefficients.append(out)
+            continue
+        if kind == "evaluate":
+            branch = draw(st.sampled_from([None, "unconditional"]))
+            told = draw(st.sampled_from([None, at[1]]))
+            rows.append(Evaluate(out, draw(st.sampled_from(held)), at[i % 4], "eps", i, told, output=branch))
+        elif kind == "normal":
+            rows.append(Normal(out, f"{i}:"))
+        elif kind == "increment":
+            stretch = at[i % 3 : i % 3 + 2]
+            rows.append(BrownianIncrement(out, *stretch, "snr", draw(st.integers(0, 2)), stream=i))
+        else:
+            factors = number if not coefficients else number | st.builds(Scaled, st.sampled_from(coefficients), number)
+            rows.append(Combine(out, tuple((draw(factors), name) for name in some)))
+        held.append(out)
+    past = tuple((name, at[0]) for name in draw(st.lists(st.sampled_from(held), max_size=2)))
+    named = tuple(("v", name) for name in draw(st.lists(st.sampled_from(held), max_size=1)))
+    state = draw(st.sampled_from(held))
+    return Plan(tuple(rows), inputs, ("x0", state), (at[0], at[-1]), Memory(past, named), "drawn")
 
 
 # --- steps -----------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 import sympy as sp
 
 import diffode as de
+from diffode.analysis import prove_order
 from diffode.analysis.derivation import FAMILIES, derive
 from diffode.analysis.derivation.writing import text
-from diffode.analysis.order import prove_order
 from diffode.analysis.stochastic import weak_order
 from diffode.cli import main
 from diffode.errors import SolverError
@@ -62,6 +62,22 @@ KNOWN: tuple[Case, ...] = (
     ("predictor-corrector", dict(order=4, conditions="bh2"), "unipc_3"),
     ("predictor-corrector", dict(order=3, conditions="bh1"), "unipc(variant='bh1')"),
     ("predictor-corrector", dict(order=4, prediction="eps"), "unipc(order=3, prediction='eps', variant='exact')"),
+    # SA-Solver, RES
+    ("exp-multistep", dict(order=3, stochastic=1), "sa_predictor_sde(lower_order_final=False)"),
+    ("predictor-corrector", dict(order=4), "sa_solver(lower_order_final=False)"),
+    (
+        "predictor-corrector",
+        dict(order=4, stochastic=1),
+        "sa_solver(tau=1.0, final='predict', lower_order_final=False)",
+    ),
+    (
+        "predictor-corrector",
+        dict(order=3, stochastic=1, mode="PECE"),
+        "sa_solver_sde(final='predict', lower_order_final=False)",
+    ),
+    ("exp-rk", dict(stages=2, conditions="strong"), "res_2s"),
+    ("exp-rk", dict(stages=3, nodes="1/2,1"), "res_3s"),
+    ("exp-multistep", dict(order=2), "res_2m"),
     # GHVB
     ("momentum", dict(order=2, beta=1), "ghvb_2"),
     ("momentum", dict(order=3), "ghvb_2.5"),

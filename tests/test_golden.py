@@ -34,6 +34,7 @@ COMPLETE = (
     "exact_flow",
     "k_diffusion",
     "mr_sampler",
+    "sa_solver",
     "unipc",
 )
 """Files whose every case must match, apart from `LATER`."""
@@ -41,7 +42,7 @@ COMPLETE = (
 LATER = {
     "deis": {"deis_ipndm"},
     "diff_sampler": {"ipndm", "ipndm_v"},
-    "diffusers": {"PNDMScheduler", "SASolverScheduler"},
+    "diffusers": {"PNDMScheduler"},
     "dpm_solver": {f"{name}_adaptive_{order}" for name in ("dpmsolver", "dpmsolver++") for order in (2, 3)},
     "k_diffusion": {"dpm_adaptive"},
     "mr_sampler": {"irsde_reverse_ode", "irsde_reverse_sde"},
@@ -209,13 +210,13 @@ def test_exit_code_is_2_for_what_is_no_golden_data(tmp_path: Path, capsys: pytes
 
 def test_json_summary(tmp_path: Path) -> None:
     folder = small(tmp_path / "data", "k_diffusion", "euler", "dpm_adaptive")
-    small(folder, "sa_solver", "sa_few_steps_p1c0")
+    small(folder, "ts_dpm", "ts_euler")
     assert main([str(folder), "--skip-missing", "--json", str(tmp_path / "out.json")]) == 0
     first, second = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert set(first) == {"source", "cases", "matched", "missing", "worst"}
     assert [first[key] for key in ("source", "cases", "matched", "missing")] == ["k_diffusion", 2, 1, 1]
     assert 0 <= first["worst"] < 1e-9
-    assert second == {"source": "sa_solver", "cases": 1, "matched": 0, "missing": 1, "worst": None}
+    assert second == {"source": "ts_dpm", "cases": 1, "matched": 0, "missing": 1, "worst": None}
 
 
 def test_plain_and_compressed_files_read_the_same(tmp_path: Path) -> None:

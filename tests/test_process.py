@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import diffode as de
 from diffode.process import Affine, CosineVP, DiscreteVP, Process, named
 from tests.audit import DIGITS, Audit, exact, slope
-from tests.strategies import EXAMPLES, betas, powers, processes, timed
+from tests.strategies import EXAMPLES, at_knot, betas, powers, processes, timed
 
 every = pytest.mark.parametrize("process", EXAMPLES.values(), ids=list(EXAMPLES))
 
@@ -51,12 +51,6 @@ def condition_error(function: Any, value: float, absolute: float = 0.0, moved: f
 def read(process: Process, name: str, asked: str, value: Any) -> Any:
     """One number of the level that another tells."""
     return getattr(process.level(**{name: value}), asked)
-
-
-def at_knot(process: Process, t: float) -> bool:
-    """Whether a time is a knot of a table, where only one-sided derivatives exist."""
-    table = getattr(process, "base", process)
-    return isinstance(table, DiscreteVP) and abs(t * (len(table.knots) - 1) % 1 - 0.5) > 0.499
 
 
 def rounding(process: Process, name: str) -> float:

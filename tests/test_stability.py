@@ -74,7 +74,18 @@ def test_region_is_where_a_run_stays_bounded(name):
 @pytest.mark.parametrize("name", RHO)
 def test_classical_region_holds_at_every_step_in_rho(name):
     rule = de.get_solver(name)
+    assert recursion(rule, variable="rho").coefficients == recursion(rule).coefficients
     check_membership(de.stability(rule), rule, variable="rho")
+
+
+def test_own_variables():
+    for name, variable in (("rk4_lambda", "lam"), ("heun_lambda", "lam"), ("rk4_t", "rho"), ("ddim", "rho")):
+        rule = de.get_solver(name)
+        assert recursion(rule, variable=variable).coefficients == recursion(rule).coefficients
+    with pytest.raises(PlanError, match="dpm_solver_2m on equal steps in lam depends on their length"):
+        de.stability("dpm_solver_2m", variable="lam")
+    with pytest.raises(PlanError, match="dpmpp_2m is not the same at every one of equal steps in rho"):
+        de.stability("dpmpp_2m", variable="rho")
 
 
 @pytest.mark.parametrize("ch", [0.4, -0.3])
@@ -365,6 +376,8 @@ def test_plots(tmp_path, suffix, dark):
         ({"ch": inf}, "ch must be a finite number"),
         ({"ratio": 0}, "ratio must be a positive number"),
         ({"ratio": 0.5, "ch": 1.0}, "leave out ch=1.0"),
+        ({"variable": "tau"}, "variable must be 'rho' or 'lam', not 'tau'"),
+        ({"variable": "rho", "ch": 1.0}, "variable='rho' goes with equal steps of the linear test"),
     ],
 )
 def test_bad_options(options, words):

@@ -24,6 +24,7 @@ _WHERE = {
     "soundness": ("consistency", "zero_stability"),
     "stability": ("Recursion", "Region"),
     "stochastic": ("noise_level", "strong_order", "weak_order", "weak_order_mixture"),
+    "stability.schedule": ("AmplificationMap", "GuidanceLimit", "amplification_map", "guidance_limit"),
     "verification": ("evaluations_per_step", "verify"),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}

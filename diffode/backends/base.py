@@ -14,7 +14,7 @@ import numpy as np
 
 from diffode.brownian import factors
 from diffode.errors import ModelError, PlanError
-from diffode.kinds import Number
+from diffode.kinds import Number, shown
 from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
 
 Array = Any
@@ -26,6 +26,7 @@ class Arrays(Protocol):
     """What a backend must be able to do with its arrays."""
 
     name: str
+    generator: type
 
     def check_state(self, x: Array) -> None:
         """Raise ModelError where x is not a floating-point array of this backend."""
@@ -91,7 +92,7 @@ def execute(
     ModelError
         If the model returns NaN or ∞ (which step and t), or inputs are missing.
     PlanError
-        If the plan draws noise and none is given.
+        If the plan draws noise and none is given, or what is given does not fit; or a register to keep is not there.
     """
     if len(inputs) != len(plan.inputs):
         raise PlanError(
@@ -103,6 +104,8 @@ def execute(
     wanted = set(keep) | plan.kept
     draw = _draws(arrays, plan, noise, inputs[0])
     last = plan.last_use
+    for name in wanted - last.keys():
+        raise PlanError(f"{plan.solver}: keep= asks for register {name}, which the plan does not define")
     ending: dict[int, list[str]] = {}
     for name, i in last.items():
         if name not in wanted:
@@ -111,8 +114,7 @@ def execute(
         if isinstance(row, Evaluate):
             registers[row.out] = _evaluate(arrays, plan, model, row, registers[row.x])
         elif isinstance(row, Combine):
-            terms = [(_coefficient(c, registers), registers[name]) for c, name in row.terms]
-            registers[row.out] = arrays.combine(terms) if terms else 0 * inputs[0]
+            registers[row.out] = _combine(arrays, row, registers) if row.terms else 0 * inputs[0]
         elif isinstance(row, Dynamic):
             registers[row.out] = row.function(*(registers[name] for name in row.inputs))
         else:
@@ -122,6 +124,10 @@ def execute(
         if on_row is not None:
             on_row(i + 1, len(plan.rows))
     return Run({name: registers[name] for name in wanted})
+
+
+def _combine(arrays: Arrays, row: Combine, registers: dict[str, Array]) -> Array:
+    return arrays.combine([(_coefficient(c, registers), registers[name]) for c, name in row.terms])
 
 
 def _coefficient(c: Any, registers: dict[str, Array]) -> Any:
@@ -134,7 +140,7 @@ def _evaluate(arrays: Arrays, plan: Plan, model: Any, row: Evaluate, x: Array) -
     except ModelError as problem:
         raise ModelError(f"{plan.solver}, step {row.step}: {problem}") from problem
     if not arrays.finite(value):
-        where = f"at step {row.step}, t={row.level.t}"
+        where = f"at step {row.step}, t={shown(row.level.t)}"
         if not arrays.finite(x):
             raise ModelError(
                 f"{plan.solver}: the state itself is not finite {where}; the solver diverged (take smaller steps, or "
@@ -151,10 +157,9 @@ def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any]
             f"{plan.solver} draws noise {len(rows)} times; give noise=seed, a generator, or a sequence of arrays"
         )
     position = {row.out: k for k, row in enumerate(rows)}
-    if isinstance(noise, (list, tuple)):
-        if len(noise) != len(rows):
-            raise PlanError(f"{plan.solver} draws noise {len(rows)} times, but noise= holds {len(noise)} arrays")
-        return lambda row: noise[position[row.out]]
+    if rows and not _is_source(noise, arrays):
+        given = _given(arrays, plan, noise, x)
+        return lambda row: given[position[row.out]]
     weights = factors(plan)
     needed = {j: k for k, row in enumerate(rows) for j in weights[row.out]}
     normals: dict[int, Array] = {}
@@ -169,6 +174,35 @@ def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any]
         return value
 
     return draw
+
+
+def _is_source(noise: Noise, arrays: Arrays) -> bool:
+    """Whether noise is drawn: from a seed or a generator."""
+    if isinstance(noise, (int, np.integer)) and not isinstance(noise, bool) and noise >= 0:
+        return True
+    if isinstance(noise, arrays.generator):
+        return True
+    if hasattr(noise, "__len__") and not isinstance(noise, (str, bytes, dict)):
+        return False
+    raise PlanError(
+        f"noise= takes a seed (a whole number, not negative), a generator of {arrays.name}, or a sequence of arrays, "
+        f"not {noise!r}"
+    )
+
+
+def _given(arrays: Arrays, plan: Plan, noise: Sequence[Array], x: Array) -> Sequence[Array]:
+    """Noise that is given as arrays, checked: one for each row, like the state."""
+    count = len(plan.noises)
+    if len(noise) != count:
+        raise PlanError(f"{plan.solver} draws noise {count} times, but noise= holds {len(noise)} arrays")
+    for k, value in enumerate(noise):
+        if not (isinstance(value, type(x)) or isinstance(x, type(value))):
+            raise PlanError(f"noise[{k}] is a {type(value).__name__}, but x_T is a {type(x).__name__}")
+        for name in ("shape", "dtype", "device"):
+            theirs, ours = (getattr(array, name, None) for array in (value, x))
+            if theirs != ours:
+                raise PlanError(f"noise[{k}] has {name} {theirs}, but x_T has {name} {ours}; each needs those of x_T")
+    return noise
 
 
 def seeded(seed: int, index: int) -> np.random.Generator:

@@ -12,6 +12,7 @@ from diffode.errors import ModelError
 from diffode.kinds import Number
 
 name = "numpy"
+generator = np.random.Generator
 
 
 def check_state(x: Any) -> None:
@@ -39,8 +40,8 @@ def combine(terms: Sequence[tuple[Number, np.ndarray]]) -> np.ndarray:
 
 
 def normal(source: Any, index: int, x: np.ndarray) -> np.ndarray:
-    generator = source if isinstance(source, np.random.Generator) else seeded(int(source), index)
-    return generator.standard_normal(x.shape).astype(x.dtype, copy=False)
+    drawing = source if isinstance(source, generator) else seeded(int(source), index)
+    return drawing.standard_normal(x.shape).astype(x.dtype, copy=False)
 
 
 def finite(x: np.ndarray) -> bool:

@@ -21,6 +21,7 @@ except ImportError as problem:
     raise MissingExtra("torch", "torch") from problem
 
 name = "torch"
+generator = torch.Generator
 check = "cpu"
 """Where outputs of the model are checked for NaN: "cpu" (tensors on the CPU), "all" or "none"."""
 
@@ -44,16 +45,15 @@ def array(values: np.ndarray) -> torch.Tensor:
 def combine(terms: Sequence[tuple[Number, torch.Tensor]]) -> torch.Tensor:
     total: Any = None
     for c, x in terms:
-        if isinstance(c, (np.ndarray, torch.Tensor)):
-            part = torch.as_tensor(c, dtype=x.dtype, device=x.device) * x
-            total = part if total is None else total + part
-        else:
-            total = float(c) * x if total is None else torch.add(total, x, alpha=float(c))
+        many = isinstance(c, (np.ndarray, torch.Tensor))
+        part = (torch.as_tensor(c, dtype=x.dtype, device=x.device) if many else float(c)) * x
+        # no fused product and sum: one and many levels, one and many samples, and NumPy then give the same bits
+        total = part if total is None else total + part
     return total
 
 
 def normal(source: Any, index: int, x: torch.Tensor) -> torch.Tensor:
-    if isinstance(source, torch.Generator):
+    if isinstance(source, generator):
         return torch.randn(x.shape, generator=source, dtype=x.dtype, device=x.device)
     draws = seeded(int(source), index).standard_normal(tuple(x.shape))
     return torch.as_tensor(draws, dtype=x.dtype, device=x.device)

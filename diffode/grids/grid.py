@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from diffode.errors import GridError, ProcessError
-from diffode.kinds import Number
+from diffode.kinds import Number, shown
 from diffode.plan import Level
 from diffode.process import Process
 
@@ -70,6 +70,8 @@ class TimeGrid:
             self.levels = tuple(levels)
         else:
             name, values = given.popitem()
+            if isinstance(values, str) or np.ndim(values) == 0:
+                raise GridError(f"TimeGrid: {name} must list the levels, at least two, not {values!r}")
             self.levels = tuple(level_of(process, name, value) for value in values)
         _check_levels(self.levels)
 
@@ -111,7 +113,7 @@ class TimeGrid:
 
     def __repr__(self) -> str:
         first, last = self.levels[0], self.levels[-1]
-        return f"TimeGrid({self.process!r}, {self.steps} steps, t from {first.t} to {last.t})"
+        return f"TimeGrid({self.process!r}, {self.steps} steps, t from {shown(first.t)} to {shown(last.t)})"
 
     def reversed(self) -> TimeGrid:
         """The same levels the other way: inversion, from data to noise."""
@@ -120,12 +122,22 @@ class TimeGrid:
 
 def level_of(process: Process, name: str, value: Any) -> Level:
     """A level of the process by one of its names; what the process refuses is an error of the grid."""
+    if isinstance(value, (list, tuple)):
+        value = np.asarray(value, dtype=float)
     if isinstance(value, (int, np.integer, np.floating)) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = float(value)
     try:
         return process.level(**{name: value})
     except ProcessError as problem:
         raise GridError(f"grid: {problem}") from None
+
+
+def check_steps(n: Any, final: str, least: int = 1) -> None:
+    """Raise GridError unless n is a number of steps, and `final` one of its two words."""
+    if final not in get_args(Final):
+        raise GridError(f"grid: final must be 'min' or 'zero', not {final!r}")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least:
+        raise GridError(f"grid: the number of steps must be a whole number of at least {least}, not n={n!r}")
 
 
 def noiseless(process: Process) -> Level:
@@ -138,7 +150,7 @@ def noiseless(process: Process) -> Level:
 
 def _check_levels(levels: tuple[Level, ...]) -> None:
     if len(levels) < 2:
-        raise GridError(f"grid: needs at least two levels, got {len(levels)}")
+        raise GridError(f"grid: needs at least two levels, got {len(levels)}; list the start and the end")
     directions: list[bool] = []
     for i, (a, b) in enumerate(pairwise(levels)):
         forward, back = a.lam < b.lam, a.lam > b.lam
@@ -150,6 +162,6 @@ def _check_levels(levels: tuple[Level, ...]) -> None:
             if directions[0] == directions[-1]:
                 continue
         raise GridError(
-            f"grid: levels must be strictly monotone, but t goes from {a.t} to {b.t} at step {i} "
+            f"grid: levels must be strictly monotone, but t goes from {shown(a.t)} to {shown(b.t)} at step {i} "
             "(remove the repeated level, or sort the times)"
         )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffode.errors import GridError
-from diffode.grids.grid import Final, TimeGrid, level_of, noiseless
+from diffode.errors import GridError, unknown
+from diffode.grids.grid import Final, TimeGrid, check_steps, level_of, noiseless
 from diffode.process import Process
 
 AYS_TABLES: dict[str, tuple[float, ...]] = {
@@ -35,16 +35,17 @@ def align_your_steps(
         A name in `AYS_TABLES`, or levels σ/α of one's own, decreasing.
     final : {"min", "zero"}
     """
+    check_steps(n, final, 1 + (final == "zero"))
     if isinstance(table, str):
         if table not in AYS_TABLES:
-            raise GridError(f"align_your_steps: no table named {table!r}; there are {', '.join(AYS_TABLES)}")
+            raise GridError(f"align_your_steps: {unknown('table', table, AYS_TABLES)}")
         table = AYS_TABLES[table]
-    logs = np.log(np.asarray(table, dtype=float))
-    if n < 1 + (final == "zero"):
-        raise GridError(f"align_your_steps: needs at least {1 + (final == 'zero')} steps, not n={n}")
+    rho = np.asarray(table, dtype=float)
+    if rho.ndim != 1 or len(rho) < 2 or not np.all(np.diff(rho) < 0) or not np.all(rho > 0) or np.isinf(rho[0]):
+        raise GridError(f"align_your_steps: table must list levels σ/α, positive and decreasing, not {table}")
     inner = n - (final == "zero")
-    at = np.linspace(0, len(logs) - 1, inner + 1)
-    lam = -np.interp(at, np.arange(len(logs)), logs)
+    at = np.linspace(0, len(rho) - 1, inner + 1)
+    lam = -np.interp(at, np.arange(len(rho)), np.log(rho))
     noisiest = float(process.lam(process.t_far))
     if noisiest - 1e-3 < lam[0] < noisiest:  # the table is rounded, the process ends where it ends
         lam[0] = noisiest
@@ -53,21 +54,45 @@ def align_your_steps(
 
 
 def linspace(process: Process, n: int, *, total: int = 1000, final: Final = "zero") -> TimeGrid:
-    """diffusers' "linspace" spacing: n of the `total` training times from the last to the first, both included."""
-    return _discrete(process, np.linspace(0, total - 1, n).round()[::-1], total, final)
+    """diffusers' "linspace" spacing: n of the `total` training times from the last to the first, both included.
+
+    With `final="min"` n + 1 of them, as its DPM-Solver has it with `final_sigmas_type="sigma_min"`.
+    """
+    _check_total(n, total, final)
+    return _discrete(process, np.linspace(0, total - 1, n + (final == "min")).round()[::-1], total, final)
 
 
 def leading(process: Process, n: int, *, total: int = 1000, offset: int = 0, final: Final = "zero") -> TimeGrid:
-    """diffusers' "leading" spacing: every (total // n)-th training time, from 0 + offset."""
-    return _discrete(process, (np.arange(n) * (total // n))[::-1] + offset, total, final)
+    """diffusers' "leading" spacing: every (total // n)-th training time, from 0 + offset.
+
+    With `final="min"` every (total // (n + 1))-th, and the last step goes to the first training time.
+    """
+    _check_total(n, total, final)
+    count = n + (final == "min")
+    labels = (np.arange(count) * (total // count))[::-1] + offset
+    if not 0 <= offset < total - labels[0] + offset:
+        raise GridError(f"leading: offset={offset} leads outside the training times 0 … {total - 1}; use a smaller one")
+    return _discrete(process, labels if final == "zero" else [*labels[:-1], 0], total, final)
 
 
 def trailing(process: Process, n: int, *, total: int = 1000, final: Final = "zero") -> TimeGrid:
-    """diffusers' "trailing" spacing: every (total/n)-th training time, counted from the last."""
-    return _discrete(process, np.round(np.arange(total, 0, -total / n)) - 1, total, final)
+    """diffusers' "trailing" spacing: every (total/n)-th training time, counted from the last.
+
+    With `final="min"` the last step goes to the first training time instead of σ = 0.
+    """
+    _check_total(n, total, final)
+    labels = np.round(np.arange(total, 0, -total / n)[:n]) - 1
+    return _discrete(process, labels if final == "zero" else [*labels, 0], total, final)
 
 
-def _discrete(process: Process, labels: np.ndarray, total: int, final: Final) -> TimeGrid:
+def _check_total(n: int, total: int, final: str) -> None:
+    check_steps(n, final)
+    most = total - (final == "min")
+    if n > most:
+        raise GridError(f"grid: n={n} is more than the {most} steps that total={total} training times allow")
+
+
+def _discrete(process: Process, labels: Sequence[float] | np.ndarray, total: int, final: Final) -> TimeGrid:
     """Training label i is the time (i + 1)/total of a discrete process."""
     times = ((np.asarray(labels, dtype=float) + 1) / total).tolist()
     levels = [level_of(process, "t", time) for time in times]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from diffode.errors import GridError
-from diffode.grids.grid import Final, TimeGrid, level_of, noiseless
+from diffode.errors import GridError, ProcessError
+from diffode.grids.grid import Final, TimeGrid, check_steps, level_of, noiseless
+from diffode.plan import Level
 from diffode.process import Process
 
 Spacing = Callable[[np.ndarray, float, float], np.ndarray]
@@ -24,30 +25,43 @@ def _build(
     final: Final,
 ) -> TimeGrid:
     """Levels spaced in a variable: spacing(u, first, last) for u uniform on [0, 1]."""
-    if n < 1:
-        raise GridError(f"grid: needs at least one step, not n={n}")
-    if final not in ("min", "zero"):
-        raise GridError(f"grid: final must be 'min' or 'zero', not {final!r}")
-    first = process.level(process.t_max if start is None else float(start))
-    last = process.level(process.t_min if end is None else float(end))
-    singular = variable != "t" and first.singular
+    check_steps(n, final)
+    first = _end_at(process, "start", process.t_max if start is None else start)
+    last = _end_at(process, "end", process.t_min if end is None else end)
+    singular = variable != "t" and first.lam == -np.inf
     begin = process.level(process.t_far) if singular else first
-    if last.singular and variable != "t":
-        raise GridError(
-            f"grid: the end t={last.t} has σ = 0, where a grid in {variable} cannot be spaced; use final='zero'"
-        )
+    for name, level in dict(start=begin, end=last).items():
+        if variable != "t" and level.singular:
+            remedy = "use final='zero'" if level.sigma == 0 and name == "end" else "choose a time inside the process"
+            raise GridError(f"grid: {name}={level.t} has λ={level.lam}, where {variable} cannot be spaced; {remedy}")
     inner = n - singular - (final == "zero")
     if inner < 0:
-        raise GridError(f"grid: {n} steps are too few for a singular start and final='zero'; use more")
-    u = np.linspace(0.0, 1.0, inner + 1)
+        raise GridError(f"grid: n={n} is too few for a singular start and final='zero'; use n=2 or more")
     if inner == 0:
-        middle = [begin if singular else first]
+        middle = [last] if singular else [first]
     else:
+        u = np.linspace(0.0, 1.0, inner + 1)
         values = spacing(u, float(getattr(begin, variable)), float(getattr(last, variable)))
         # the ends as they are, not to rounding
         middle = [begin, *(level_of(process, variable, float(value)) for value in values[1:-1]), last]
     zero = [noiseless(process)] if final == "zero" else []
     return TimeGrid(process, levels=[*([first] if singular else []), *middle, *zero])
+
+
+def _end_at(process: Process, name: str, t: float) -> Level:
+    """The level at one end of a grid."""
+    try:
+        return process.level(float(t))
+    except ProcessError as problem:
+        raise GridError(f"grid: {name} {problem}") from None
+    except (TypeError, ValueError):
+        raise GridError(f"grid: {name} must be a time of the process, a number, not {t!r}") from None
+
+
+def _positive(**options: float) -> None:
+    for name, value in options.items():
+        if not 0 < value < np.inf:
+            raise GridError(f"grid: {name} must be a positive number, not {name}={value}")
 
 
 def _uniform(u: np.ndarray, a: float, b: float) -> np.ndarray:
@@ -117,7 +131,11 @@ def power(
     end: float | None = None,
     final: Final = "min",
 ) -> TimeGrid:
-    """Equal steps in t^{1/exponent} (DEIS, arXiv:2204.13902, appendix H.3)."""
+    """Equal steps in t^{1/exponent}, t ≥ 0 (DEIS, arXiv:2204.13902, appendix H.3)."""
+    _positive(exponent=exponent)
+    for name, value in dict(start=start, end=end).items():
+        if value is not None and value < 0:
+            raise GridError(f"grid: a power of t needs times that are not negative, not {name}={value}")
     return _build(process, n, "t", _power(exponent), start=start, end=end, final=final)
 
 
@@ -136,6 +154,7 @@ def karras(
     >>> karras(de.EDM(), 2).sigma
     array([8.00000000e+01, 2.51521898e+00, 2.00000000e-03])
     """
+    _positive(rho=rho)
     return _build(process, n, "rho", _power(rho), start=start, end=end, final=final)
 
 
@@ -156,6 +175,7 @@ def polyexponential(
     final: Final = "min",
 ) -> TimeGrid:
     """log(σ/α) along (1 − u)^rho, as k-diffusion has it."""
+    _positive(rho=rho)
 
     def spacing(u: np.ndarray, a: float, b: float) -> np.ndarray:
         return b + (1 - u) ** rho * (a - b)
@@ -175,6 +195,8 @@ def beta(
 ) -> TimeGrid:
     """Times at the quantiles of a beta distribution (Lee et al., arXiv:2407.12173)."""
     from scipy.stats import beta as distribution
+
+    _positive(a=a, b=b)
 
     def spacing(u: np.ndarray, first: float, last: float) -> np.ndarray:
         return last + np.asarray(distribution.ppf(1 - u, a, b)) * (first - last)

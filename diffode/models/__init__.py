@@ -1,7 +1,8 @@
 """Models: exact denoisers of Gaussian mixtures, networks, and wrappers around both."""
 
 from diffode.models.base import Denoiser, Model, integer_time, scaled_time
-from diffode.models.mixtures import ExactDenoiser, Gaussian, GaussianMixture, PointCloud
+from diffode.models.exact import ExactDenoiser
+from diffode.models.mixtures import Gaussian, GaussianMixture, PointCloud
 from diffode.models.wrappers import Anchored, DynamicThreshold, Guided
 
 __all__ = [

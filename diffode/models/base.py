@@ -16,7 +16,7 @@ import numpy as np
 
 from diffode import prediction as predictions
 from diffode.errors import ModelError
-from diffode.kinds import Number
+from diffode.kinds import Number, shown
 from diffode.plan import Level
 from diffode.process import Process
 
@@ -77,7 +77,20 @@ class Model(ABC):
         -------
         array, like x
         """
-        return self.native(x, self.process.level(t))
+        return self._checked(x, self.process.level(t), None, None, None)
+
+    def passes(self, output: str | None = None) -> int:
+        """Network passes for one evaluation of a branch."""
+        return self.multiple
+
+    def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
+        """The model's own prediction of a state at `level`, of which the network is told `at`, where it differs."""
+        return self.native(x, at or level, output, to)
+
+    def _checked(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
+        value = self.told(x, level, at, output, to)
+        check_output(value, x, f"at t={shown(level.t)}")
+        return value
 
     def predict(
         self,
@@ -105,9 +118,10 @@ class Model(ABC):
         Raises
         ------
         ModelError
-            If the model's own prediction says nothing about the one asked for at this level.
+            If the model's own prediction says nothing about the one asked for at this level, or is not an array of
+            the shape, dtype and device of x.
         """
-        value = self.native(x, at or level, output, to)
+        value = self._checked(x, level, at, output, to)
         if self.prediction == prediction:
             return value
         rated = level if level.process is not None else replace(level, process=self.process)
@@ -162,15 +176,15 @@ class Denoiser(Model):
         time = level.t if self.time is None else self.time(level)
         if self.batched:
             time = _per_sample(time, x)
+        elif isinstance(time, (np.ndarray, np.generic)):
+            time = like(time, x)
         extra = {name: value for name, value in (("output", output), ("to", to)) if value is not None}
-        value = self.fn(x, time, **extra)
-        check_output(value, x, f"at t={level.t}")
-        return value
+        return self.fn(x, time, **extra)
 
 
 def check_output(value: Array, x: Array, where: str) -> None:
     """Raise ModelError where a model's output is not an array like its input."""
-    if type(value) is not type(x):
+    if not (isinstance(value, type(x)) or isinstance(x, type(value))):
         raise ModelError(
             f"the model returned a {type(value).__name__} {where}, not a {type(x).__name__} like its input"
         )

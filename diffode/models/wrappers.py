@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Self
 
 from diffode.errors import ModelError
-from diffode.models.base import Array, Model, like, namespace
+from diffode.kinds import shown
+from diffode.models.base import Array, Model, check_output, like, namespace
 from diffode.plan import Level
 from diffode.process import Process
 
@@ -24,6 +27,18 @@ class Wrapped(Model):
         self.model = model
         self.process: Process = model.process
         self.multiple = model.multiple
+
+    def passes(self, output: str | None = None) -> int:
+        return self.model.passes(output)
+
+    def around(self, change: Callable[[Model], Model]) -> Self:
+        """The same wrapper around changed models."""
+        made = copy(self)
+        made.model = change(self.model)
+        return made
+
+    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
+        return self.told(x, level, None, output, to)
 
 
 class Guided(Wrapped):
@@ -48,13 +63,22 @@ class Guided(Wrapped):
         self.unconditional, self.scale = unconditional, float(scale)
         self.multiple = conditional.multiple + unconditional.multiple
 
-    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
+    def passes(self, output: str | None = None) -> int:
+        branch = {"conditional": self.model, "unconditional": self.unconditional}.get(output or "")
+        return branch.passes() if branch else self.multiple
+
+    def around(self, change: Callable[[Model], Model]) -> Self:
+        made = super().around(change)
+        made.unconditional = change(self.unconditional)
+        return made
+
+    def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
         if output == "conditional":
-            return self.model.predict(x, level, "x0", to=to)
-        base = self.unconditional.predict(x, level, "x0", to=to)
+            return self.model.predict(x, level, "x0", at, to)
+        base = self.unconditional.predict(x, level, "x0", at, to)
         if output == "unconditional":
             return base
-        return base + self.scale * (self.model.predict(x, level, "x0", to=to) - base)
+        return base + self.scale * (self.model.predict(x, level, "x0", at, to) - base)
 
 
 class DynamicThreshold(Wrapped):
@@ -79,10 +103,12 @@ class DynamicThreshold(Wrapped):
         super().__init__(model)
         if not 0 < quantile <= 1:
             raise ModelError(f"DynamicThreshold: quantile must lie in (0, 1], not {quantile}")
+        if not 0 < floor < float("inf"):
+            raise ModelError(f"DynamicThreshold: floor must be a positive number, not {floor}")
         self.quantile, self.floor = quantile, floor
 
-    def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
-        d = self.model.predict(x, level, "x0", to=to, output=output)
+    def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
+        d = self.model.predict(x, level, "x0", at, to, output)
         xp = namespace(d)
         flat = xp.abs(d).reshape(len(d), -1)
         s = xp.quantile(flat, self.quantile, 1)
@@ -106,9 +132,17 @@ class Anchored(Model):
     def __init__(self, model: Model, mu: Any) -> None:
         self.model, self.mu = model, mu
         self.process, self.prediction, self.multiple = model.process, model.prediction, model.multiple
+        # a wrapper asks its models for data predictions, which they tell of y
+        self._wrapper = model.around(lambda inner: Anchored(inner, mu)) if isinstance(model, Wrapped) else None
 
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
-        value = self.model.native(x + self.shift(level, x), level, output, to)
+        return self.told(x, level, None, output, to)
+
+    def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
+        if self._wrapper is not None:
+            return self._wrapper.told(x, level, at, output, to)
+        value = self.model.told(x + self.shift(level, x), level, at, output, to)
+        check_output(value, x, f"at t={shown(level.t)}")
         if self.prediction == "velocity":
             value = value - like(self.process.danchor(level.t), x) * self.mu
         return value

@@ -20,7 +20,8 @@ from diffode.errors import SolverError
 from diffode.solvers.base import Solver
 
 FAMILIES = (
-    "first_order", "runge_kutta", "adams", "singlestep", "multistep", "unipc", "momentum", "mean_reverting",
+    "first_order", "runge_kutta", "adams", "singlestep", "multistep", "unipc", "stochastic_adams", "refined",
+    "momentum", "mean_reverting",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffode.brownian import Increment, covariance
 from diffode.errors import SolverError
-from diffode.kinds import Number, literal, package_of
+from diffode.kinds import Number, literal, package_of, shown
 from diffode.plan import BrownianIncrement, Combine, Level, Linear, Row, Scaled
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Tracer:
         if package_of(value) in ("float", "array") and not np.all(np.isfinite(value)):
             a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]
             raise SolverError(
-                f"{self.rule.name}: the coefficient of {register} is {value} at step {self.index} "
-                f"(t={a.t} → {b.t}); read step.singular where a level has λ = ±∞, or check the formula"
+                f"{self.rule.name}: the coefficient of {register} is {shown(value)} at step {self.index} "
+                f"(t={shown(a.t)} → {shown(b.t)}); read step.singular where a level has λ = ±∞, or check the formula"
             )
 
     def snapshot(self) -> tuple[Any, ...]:

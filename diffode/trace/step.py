@@ -10,7 +10,7 @@ import numpy as np
 
 from diffode.brownian import Clock, ClockLike, Increment
 from diffode.errors import SolverError
-from diffode.kinds import Number, package_of
+from diffode.kinds import Number, package_of, shown
 from diffode.plan import BrownianIncrement, Dynamic, Evaluate, Level, Linear, Normal, Scaled
 from diffode.trace.recorder import Tracer
 
@@ -218,11 +218,11 @@ class Step:
         return Linear({self.tracer.increments[key]: 1})
 
     def _check_variance(self, piece: Increment) -> None:
-        variance = piece.variance
+        variance, a, b = piece.variance, shown(piece.a.t), shown(piece.b.t)
         if package_of(variance) in ("float", "array") and not np.all((variance > 0) & (variance < np.inf)):
             raise SolverError(
-                f"{self.tracer.rule.name}: step.noise at step {self.index} (t={piece.a.t} → {piece.b.t}) has the variance "
-                f"{variance} in the clock {piece.clock.name!r}; its two levels must differ and the clock be finite at both"
+                f"{self.tracer.rule.name}: step.noise at step {self.index} (t={a} → {b}) has the variance "
+                f"{shown(variance)} in the clock {piece.clock.name!r}; its levels must differ, the clock be finite at both"
             )
 
     def normal(self, key: str = "") -> Linear:
@@ -286,7 +286,7 @@ def one_step_limit(step: Step) -> Linear:
     now, after, tracer = step.now, step.next, step.tracer
     if np.any(np.asarray(now.sigma == 0)):
         raise SolverError(
-            f"{tracer.rule.name}: a step cannot start at σ = 0 (t={now.t}), where the noise is not determined; "
+            f"{tracer.rule.name}: a step cannot start at σ = 0 (t={shown(now.t)}), where the noise is not determined; "
             "start the grid at a positive level"
         )
     d = tracer.fresh("d")

@@ -139,10 +139,11 @@ class JetProcess:
 
 @dataclass(frozen=True)
 class JetGrid:
-    """Levels of a jet process: the past, the base λ = 0, and steps ahead."""
+    """Levels of a jet process: the past, the base λ = 0, and steps ahead; and the lengths of all steps in h."""
 
     process: JetProcess
     levels: tuple[Level, ...]
+    ratios: tuple[Scalar, ...] = ()
 
 
 def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable: str, random: Random) -> JetGrid:
@@ -161,21 +162,18 @@ def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable:
         Where the ratios come from.
     """
     h = process.variable()
-    offsets: list[Scalar] = [0]
-    for _ in range(past):
-        offsets.insert(0, offsets[0] - _ratio(spacing, process, random))
-    for _ in range(ahead):
-        offsets.append(offsets[-1] + _ratio(spacing, process, random))
-    moves = [h * c if c else h * 0 for c in offsets]
+    ratios = [_ratio(spacing, process, random) for _ in range(past + ahead)]
+    offsets = [sum(ratios[past:k], Fraction(0)) - sum(ratios[k:past], Fraction(0)) for k in range(past + ahead + 1)]
+    moves = [h * c for c in offsets]
     if spacing == "smooth":
         moves = [m + m * m * Fraction(1, 3) for m in moves]
     if variable == "lam":
-        return JetGrid(process, tuple(process.level(lam=m) for m in moves))
+        return JetGrid(process, tuple(process.level(lam=m) for m in moves), tuple(ratios))
     base = process.level(lam=process.constant(0))
     if variable == "rho":
-        return JetGrid(process, tuple(process.level(rho=base.rho - m) for m in moves))
+        return JetGrid(process, tuple(process.level(rho=base.rho - m) for m in moves), tuple(ratios))
     start = getattr(base, variable)
-    return JetGrid(process, tuple(process.level(**{variable: start - m}) for m in moves))
+    return JetGrid(process, tuple(process.level(**{variable: start - m}) for m in moves), tuple(ratios))
 
 
 def _ratio(spacing: str, process: JetProcess, random: Random) -> Scalar:

@@ -69,6 +69,10 @@ class Laboratory:
                 return
         raise PlanError(f"{solver.name}: its coefficients lose too many powers of h for an expansion")
 
+    def on(self, spacing: str) -> Laboratory:
+        """The same on another grid."""
+        return Laboratory(self.solver, self.highest, spacing, self.variable, self.seed)
+
     def _run(self, degree: int) -> list[Vector]:
         forced = trace(self.solver, self.grid, exact_past=self.past, open_end=True)
         if not forced.is_deterministic:

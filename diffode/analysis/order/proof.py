@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import PRIME, reconstructed, residue
@@ -82,6 +84,15 @@ class OrderProof:
     chance: float
     evidence: tuple[Laboratory, ...] = field(default=(), compare=False, repr=False)
 
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The proof as JSON, which `python checker.py FILE` accepts or rejects without this package."""
+        from diffode.analysis.order.writing import written
+
+        text = written(self)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
 
 def prove_order(
     solver: Solver, highest: int | None = None, spacing: str = "rough", variable: str = "lam", seed: int = 0
@@ -128,7 +139,7 @@ def prove_order(
         failures = _failures(lab, power, [lab.forest[v] for v in missed])
         if not failures:
             continue
-        equal = lab if spacing == "uniform" else Laboratory(solver, highest, "uniform", variable, seed)
+        equal = lab if spacing == "uniform" else lab.on("uniform")
         order = power - accumulates(equal, power)
         if order >= highest:
             break
@@ -147,17 +158,11 @@ def accumulates(lab: Laboratory, power: int) -> bool:
         values = [step[v][power] for step in lab.errors]
         if any(values):
             seen = True
-            moves = [(b - a) % PRIME for a, b in pairwise(values)]
-            if _limit(moves) != 0:
+            a, b, c = [(y - x) % PRIME for x, y in pairwise(values)][-3:]
+            # Aitken's limit c − (c − b)²/(c − 2b + a), exact for one ratio
+            if (a * c - b * b if (a - 2 * b + c) % PRIME else c) % PRIME:
                 return True
     return not seen
-
-
-def _limit(moves: Sequence[int]) -> int:
-    """The limit modulo the prime of a sequence that settles at once or geometrically (Aitken, exact for one ratio)."""
-    a, b, c = moves[-3:]
-    bend = (c - 2 * b + a) % PRIME
-    return (c - (c - b) ** 2 * pow(bend, -1, PRIME)) % PRIME if bend else c
 
 
 def _failures(lab: Laboratory, power: int, missed: Sequence[Tree]) -> tuple[Failure, ...]:

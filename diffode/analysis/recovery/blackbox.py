@@ -16,6 +16,7 @@ import numpy as np
 
 from diffode import prediction as predictions
 from diffode.analysis.recovery.probe import Design, Place, Sampler, Seen, placing, run, start_like
+from diffode.analysis.recovery.schedulers import Driven, is_scheduler
 from diffode.analysis.recovery.table import Table, plan_of
 from diffode.errors import ProcessError, SolverError
 from diffode.grids import TimeGrid
@@ -46,6 +47,8 @@ class Recovered(Plan):
     precision : float
         The largest difference between what the table says and what the sampler did on random outputs, relative to the
         size of the terms.
+    tolerance : float
+        What was allowed.
     grid : TimeGrid or None
         The grid, where the caller gave it.
     """
@@ -54,6 +57,7 @@ class Recovered(Plan):
     process: Process = None  # type: ignore[assignment]
     scale: float = 1.0
     precision: float = 0.0
+    tolerance: float = 1e-9
     grid: TimeGrid | None = None
 
     def matches(self, among: Any = None, count: int = 5) -> tuple[Match, ...]:
@@ -73,7 +77,8 @@ def recover(
     prediction: str = "eps",
     backend: str = "numpy",
     like: Any = None,
-    tolerance: float = 1e-9,
+    steps: int = 10,
+    tolerance: float | None = None,
     name: str | None = None,
 ) -> Recovered:
     """The coefficient table of a black box, as a plan.
@@ -83,7 +88,8 @@ def recover(
     sampler : callable
         sampler(model, x_T) → final state, or sampler(model, x_T, noise). It calls model(x, t). Normals that it draws by
         itself, from `numpy.random`, from generators that it makes, or from torch, are seen; where it takes `noise`,
-        that is a NumPy generator, which can also be called for the next noise.
+        that is a NumPy generator, which can also be called for the next noise. Or a scheduler of the diffusers library,
+        which tells process, levels and prediction by itself.
     process : Process, optional
         What the levels belong to: that of the grid, or EDM, where t is σ.
     grid : TimeGrid, optional
@@ -98,9 +104,11 @@ def recover(
         Which arrays the sampler takes: float64, of shape (1, n) for any n.
     like : array, optional
         An example of x_T instead, for samplers that want a certain shape, dtype or device.
-    tolerance : float
-        Relative difference between what the table says and what the sampler does that counts as round-off. A sampler
-        that computes in single precision needs 1e-5.
+    steps : int
+        For a scheduler, what its timesteps are set to.
+    tolerance : float, optional
+        Relative difference between what the table says and what the sampler does that counts as round-off: 1e-9, and
+        1e-4 for a scheduler. A sampler that computes in single precision needs 1e-5.
     name : str, optional
         The plan's title.
 
@@ -133,11 +141,17 @@ def recover(
     >>> found.matches()[0].solver
     'ddim'
     """
+    if is_scheduler(sampler):
+        driven = Driven.of(sampler, steps)
+        return recover(
+            driven, driven.process, level=_told, final=driven.levels[-1], prediction=driven.prediction, like=driven.start,
+            tolerance=tolerance or 1e-4, name=name or type(sampler).__name__,
+        )  # fmt: skip
     if not callable(sampler):
         raise SolverError(f"recover: the sampler must be callable as sampler(model, x_T), not {type(sampler).__name__}")
     predictions.check(prediction, "recover")
     process = process or (grid.process if grid is not None else EDM())
-    box = _Box(sampler, process, prediction, placing(process, level), backend, like, tolerance)
+    box = _Box(sampler, process, prediction, placing(process, level), backend, like, tolerance or 1e-9)
     count = box.count()
     rows = box.coefficients(count)
     precision = box.test(rows, count)
@@ -147,7 +161,8 @@ def recover(
     start = grid[0] if grid is not None else count.levels[0]
     plan = plan_of(started, start, name or _name(sampler), max(1e-13, 4 * precision))
     return Recovered(
-        plan.rows, plan.inputs, plan.states, plan.levels, None, plan.solver, table, process, scale, precision, grid
+        plan.rows, plan.inputs, plan.states, plan.levels, None, plan.solver, table, process, scale, precision,
+        box.tolerance, grid,
     )
 
 
@@ -299,6 +314,11 @@ def _final(process: Process, grid: TimeGrid | None, level: Any, final: Level | f
         return process.level(lam=float("inf"))
     except ProcessError as problem:
         raise SolverError(f"recover: give final=, the level of the final state; {problem}") from None
+
+
+def _told(level: Level) -> Level:
+    """The level of a model that is told it."""
+    return level
 
 
 def _name(sampler: Any) -> str:

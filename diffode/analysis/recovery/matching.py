@@ -94,7 +94,7 @@ def matches(found: Recovered, among: Sequence[str | Solver] | None = None) -> tu
         Sorted by the number of rows that differ, then by the largest gap.
     """
     solvers = [get_solver(one) for one in among] if among is not None else list(_everyone())
-    mine, same = found.table.started[1], max(SAME, 100 * found.precision)
+    mine, same = found.table.started[1], max(SAME, 10 * found.precision, 0.1 * found.tolerance)
     best: dict[str, Match] = {}
     for grid in [found.grid] if found.grid is not None else candidate_grids(found.process, mine.levels):
         for solver in solvers:

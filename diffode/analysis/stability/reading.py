@@ -52,7 +52,7 @@ Matrix = list[list[Polynomial]]
 
 
 @lru_cache(maxsize=256)
-def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1) -> Recursion:
+def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1, variable: str | None = None) -> Recursion:
     """The recursion of a rule in the middle of a run, on equal steps or on steps of a constant ratio.
 
     Parameters
@@ -64,6 +64,10 @@ def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1) -> Recursion:
     ratio : number
         Length of a step over that of the step before. Other than 1 at ch = 0 only, and z belongs to the newest step:
         the matrix of one step, its ratio held ("frozen coefficients").
+    variable : {"rho", "lam"}, optional
+        Asks for the linear test on equal steps of any length in this variable, with y = x/α and dy/dρ = ε or
+        dy/dλ = −ρ ε. By default the limit h → 0, which is the same in every variable, and for a rule that has such a
+        variable of its own the same at every length.
 
     Returns
     -------
@@ -78,7 +82,8 @@ def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1) -> Recursion:
     Raises
     ------
     PlanError
-        If the plan has `Dynamic` rows, or the rule differs from one equal step to the next.
+        If the plan has `Dynamic` rows, or the rule differs from one equal step to the next, or with their length where
+        a variable is given.
     """
     if not isfinite(ch):
         raise PlanError(f"stability: ch must be a finite number, not {ch}")
@@ -86,9 +91,18 @@ def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1) -> Recursion:
         raise PlanError(f"stability: ratio must be a positive number, not {ratio}")
     if ch and ratio != 1:
         raise PlanError(f"stability: ratio={ratio} goes with the linear test; leave out ch={ch}")
+    if variable not in (None, "rho", "lam"):
+        raise PlanError(f"stability: variable must be 'rho' or 'lam', not {variable!r}")
+    if variable and (ch or ratio != 1):
+        raise PlanError(
+            f"stability: variable={variable!r} goes with equal steps of the linear test; leave out the rest"
+        )
     probe(solver).require_linear("stability")
     with np.errstate(all="ignore"):
-        rows, exact = _at(solver, ch) if ch else _classical(solver, rational(ratio))
+        if variable:
+            rows, exact = _in_variable(solver, variable)
+        else:
+            rows, exact = _at(solver, ch) if ch else _classical(solver, rational(ratio))
     while not trim(rows[0]):
         rows = rows[1:]
     return Recursion(tuple(tuple(trim(row)) or (Fraction(0),) for row in rows), solver.name, ch, exact)
@@ -235,8 +249,13 @@ def _tiny_step(solver: Solver, q: Any) -> tuple[Rows, bool]:
 
     with mpmath.workdps(_MANY):
         h = mpmath.mpf(10) ** -_TINY
-        rows = _numbers(solver, h, _offsets(solver, q, 1), h * _weight(solver))
-        recognised = [[_recognised(c) for c in row] for row in rows]
+        slopes = _slopes(_frame(solver), h * _weight(solver))
+        rows = _numbers(solver, _placed("lam", h, _offsets(solver, q, 1)), slopes)
+        return _recognised_all(rows)
+
+
+def _recognised_all(rows: Rows) -> tuple[Rows, bool]:
+    recognised = [[_recognised(c) for c in row] for row in rows]
     return [[c for c, _ in row] for row in recognised], all(sure for row in recognised for _, sure in row)
 
 
@@ -266,30 +285,74 @@ def _at(solver: Solver, ch: float) -> tuple[Rows, bool]:
     with mpmath.workdps(DIGITS):
         exact = Fraction(rational(float(ch)))  # 0.4 is what was typed, here and where an interval begins
         h = mpmath.mpf(exact.numerator) / exact.denominator / rate
-        rows = _numbers(solver, h, _offsets(solver, 1, 2), h * weight)
+        grown = 1 if _frame(solver) == "x0" else mpmath.exp(-h)  # how x grows where u stays
+        rows = _numbers(
+            solver, _placed("lam", h, _offsets(solver, 1, 2)), _slopes(_frame(solver), h * weight), "lam", grown
+        )
         floor = max(abs(c) for row in rows for c in row) * mpmath.mpf(10) ** -50
         return [[_fraction(c) if abs(c) > floor else Fraction(0) for c in row] for row in rows], False
 
 
-def _numbers(solver: Solver, h: Any, offsets: Sequence[Any], length: Any) -> Rows:
-    """det(w − M) on a grid in λ in mpmath's numbers, the state counted in u."""
+def _in_variable(solver: Solver, variable: str) -> tuple[Rows, bool]:
+    """The linear test on equal steps of two lengths; they must agree."""
     import mpmath
 
-    process, n = EDM(), solver.history + 2
-    grid = Levels(process, tuple(process.level(lam=h * c.numerator / c.denominator) for c in map(Fraction, offsets)))
-    shape, slopes = probe(solver).memory, _slopes(_frame(solver), length)
-    plans = [one_step(solver, grid, k, shape) for k in range(n, len(grid.levels) - 1)]
+    found: list[Rows] = []
+    with mpmath.workdps(DIGITS):
+        for length in (mpmath.mpf(1), mpmath.mpf(1) / 3):
+            levels = _placed(variable, length, _offsets(solver, 1, 2))
+            if variable == "lam":
+                slopes = _slopes("eps", length * _weight(solver))
+            else:
+                slopes = _slopes_in_rho(-length * _weight(solver))
+            found.append(_numbers(solver, levels, slopes, variable, 1))
+        pairs = ((a, b) for p, q in zip(*found, strict=True) for a, b in zip(p, q, strict=True))
+        if any(abs(a - b) > mpmath.mpf(10) ** -40 for a, b in pairs):
+            raise PlanError(
+                f"stability: {solver.name} on equal steps in {variable} depends on their length; give ch for the "
+                "semilinear test, or leave out variable for the limit"
+            )
+        return _recognised_all(found[0])
+
+
+def _slopes_in_rho(length: Number) -> Slopes:
+    """The output of a network with ε = ζ y, ζ = z/Δρ, as any prediction tells it."""
+
+    def slopes(prediction: str, level: Level) -> tuple[Number, Number]:
+        a, b = change("eps", prediction, level)
+        return a, b / (level.alpha * length)
+
+    return slopes
+
+
+def _placed(variable: str, length: Any, offsets: Sequence[Any]) -> tuple[Level, ...]:
+    """Levels on equal steps towards the data, α = 1, in mpmath's numbers."""
+    process, far = EDM(), len(offsets) + 1
+    places = [length * c.numerator / c.denominator for c in map(Fraction, offsets)]
+    return tuple(process.level(rho=far - place) if variable == "rho" else process.level(lam=place) for place in places)
+
+
+def _numbers(
+    solver: Solver, levels: tuple[Level, ...], slopes: Slopes, variable: str = "lam", grown: Any = None
+) -> Rows:
+    """det(w − M) in mpmath's numbers: of one step, or of each of equal ones (`grown`: how x grows where u stays)."""
+    import mpmath
+
+    grid, shape = Levels(EDM(), levels), probe(solver).memory
     one, floor = mpmath.mpf(1), mpmath.mpf(10) ** (-mpmath.mp.dps + 10)
-    found = [[[scale(p, one) for p in row] for row in transition(plan, slopes)] for plan in plans]
-    first = _read(found[0], lambda c: abs(c) <= floor)
-    if len(found) == 2:
-        grown = 1 if _frame(solver) == "x0" else mpmath.exp(-h)  # how x grows where u stays
-        units = _units(solver, first, _read(found[1], lambda c: abs(c) <= floor), grown)
+
+    def matrix(n: int) -> Matrix:
+        found = transition(one_step(solver, grid, n, shape), slopes)
+        return _read([[scale(p, one) for p in row] for row in found], lambda c: abs(c) <= floor)
+
+    first = matrix(solver.history + 2)
+    if grown is not None:
+        units = _units(solver, first, matrix(solver.history + 3), grown, variable)
         first = [[scale(p, 1 / unit) for p in row] for row, unit in zip(first, units, strict=True)]
     return characteristic(first, add, multiply, lambda p, j: scale(p, one / j), [one])
 
 
-def _units(solver: Solver, one: Matrix, two: Matrix, grown: Any) -> list[Any]:
+def _units(solver: Solver, one: Matrix, two: Matrix, grown: Any, variable: str) -> list[Any]:
     """By what each register's unit grows from step to step, so that the matrix in those units is the same at both.
 
     With registers s_n = D_n s̃_n, D_n = diag(g_i^n), entries must obey M_{n+1,ij} = (g_i/g_j) M_{n,ij}; the recursion of
@@ -320,7 +383,7 @@ def _units(solver: Solver, one: Matrix, two: Matrix, grown: Any) -> list[Any]:
             pairs = zip(one[i][j], two[i][j], strict=True)
             if any(abs(q - wanted * p) > near * (1 + abs(p)) for p, q in pairs):
                 raise PlanError(
-                    f"stability: {solver.name} is not the same at every one of equal steps in λ, so that it has no "
-                    "region at ch ≠ 0; leave out ch"
+                    f"stability: {solver.name} is not the same at every one of equal steps in {variable}; leave out ch "
+                    "and variable for the limit of small steps"
                 )
     return [units[i] for i in range(size)]

@@ -207,6 +207,7 @@ def stability(
     im: Sequence[float] | None = None,
     ch: float = 0.0,
     ratio: float = 1,
+    variable: str | None = None,
     points: int = 1000,
 ) -> Region:
     r"""The region of linear or semilinear stability of a solver, from the polynomial that its plan gives.
@@ -229,6 +230,8 @@ def stability(
         prediction, or inversion).
     ratio : float
         Each step so many times as long as the one before, held (linear test only).
+    variable : {"rho", "lam"}, optional
+        Asks that the linear test hold on equal steps of any length in this variable, and not only as they shrink.
     points : int
         Of the grid on each side.
 
@@ -252,7 +255,7 @@ def stability(
     (True, False)
     """
     rule = None if isinstance(solver, Recursion) else get_solver(solver)
-    found = solver if isinstance(solver, Recursion) else recursion(get_solver(solver), float(ch), ratio)
+    found = solver if isinstance(solver, Recursion) else recursion(get_solver(solver), float(ch), ratio, variable)
     if not isinstance(points, int) or points < 2:
         raise DiffodeError(f"stability: points must be a whole number of at least 2, not {points!r}")
     window = None

@@ -18,6 +18,7 @@ from tests.golden.sources import (
     momentum,
     mr_sampler,
     pndm,
+    sa_solver,
     unipc,
 )
 
@@ -32,6 +33,7 @@ ADAPTERS: dict[str, Callable[[Case], Setup]] = {
     "luping-liu/PNDM": pndm.setup,
     "qsh-zh/deis": deis.setup,
     "sWizad/momentum-diffusion": momentum.setup,
+    "scxue/SA-Solver": sa_solver.setup,
     "wl-zhao/UniPC": unipc.setup,
     "zituitui/BELM": belm.setup,
     "zju-pi/diff-sampler": diff_sampler.setup,

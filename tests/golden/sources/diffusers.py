@@ -138,6 +138,19 @@ def _unipc(case: Case) -> de.Solver:
     )
 
 
+def _sa(case: Case) -> de.Solver:
+    config = _config(case)
+    return solver(
+        "sa_solver",
+        predictor=config["predictor_order"],
+        corrector=config["corrector_order"],
+        prediction={"data_prediction": "x0", "noise_prediction": "eps"}[config["algorithm_type"]],
+        tau=float(case.options["tau"]),
+        rescaled=True,
+        final="predict",
+    )
+
+
 def _deis(case: Case) -> de.Solver:
     degree = _config(case).get("solver_order", 2) - 1
     return solver("deis", degree=degree, variable="lambda", lower_order_final=_lowered(case))
@@ -161,6 +174,7 @@ SOLVERS: dict[str, Callable[[Case], de.Solver]] = {
     "HeunDiscrete": lambda case: solver("heun"),
     "KDPM2Discrete": lambda case: solver("dpm2"),
     "LMSDiscrete": lambda case: solver("lms", degree=case.options["step_kwargs"].get("order", 4) - 1, final="rule"),
+    "SASolver": _sa,
     "UniPCMultistep": _unipc,
 }
 
@@ -173,7 +187,8 @@ def _on_sigmas(case: Case, chosen: de.Solver) -> Setup:
         sigmas = list(dict.fromkeys(sigmas))
     levels = _levels(forward, name, sigmas)
     steps = sum(not level.singular for level in levels[1:])  # drawn in the last step too, where its weight is 0
-    segment = Segment(chosen, PublishedGrid(forward, levels), case.data.denoiser(forward), case.noise[:steps])
+    draws = () if case.solver == "SASolverScheduler" and not case.options["tau"] else case.noise[:steps]
+    segment = Segment(chosen, PublishedGrid(forward, levels), case.data.denoiser(forward), draws)
     return Setup((segment,), case.x_init, label=lambda level: getattr(level, name), rebuilt=_karras(case))
 
 

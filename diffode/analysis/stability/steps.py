@@ -1,0 +1,129 @@
+r"""The steps of a plan as matrices: what is alive before a step, what after, and the linear map between.
+
+Cut the rows of a plan after each state x_n. What is defined before the cut and read behind it is all that the rest of the run
+knows: the state and the rule's memory, ξ_n. Between two cuts
+
+    ξ_{n+1} = M_n ξ_n + N_n z_n,        z_n independent standard normals that no step before has seen,
+
+exactly, for every linear plan: multistep, predictor–corrector, momentum, with noise or without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from diffode.brownian import factors
+from diffode.plan import Combine, Evaluate, Level, Plan, Row
+
+Slope = Callable[[str, Level], Any]
+"""(prediction, level) → ∂ prediction/∂x there, any arrays that broadcast against each other."""
+
+
+@dataclass(frozen=True)
+class StepMap:
+    """One step.
+
+    Attributes
+    ----------
+    before, after : tuple of str
+        What is alive: the state first, then the registers that are read later, the newest first.
+    matrix : ndarray, shape (…, after, before)
+        M_n, for each entry of the slopes.
+    noise : ndarray, shape (…, after, normals)
+        N_n.
+    """
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    matrix: np.ndarray
+    noise: np.ndarray
+
+
+def step_maps(plan: Plan, slope: Slope) -> list[StepMap]:
+    """The matrices of all steps.
+
+    Parameters
+    ----------
+    plan : Plan
+        Linear.
+    slope : callable
+        What the model is; its own means are left out.
+    """
+    plan.require_linear("stability")
+    weights = factors(plan)
+    cuts, lives = _cuts(plan, weights)
+    maps: list[StepMap] = []
+    for n in range(len(plan.states) - 1):
+        rows = plan.rows[cuts[n] + 1 : cuts[n + 1] + 1]
+        fresh = sorted({f"z{k}" for row in rows for k in weights.get(row.out, {})} - set(lives[n]))
+        known = (*lives[n], *fresh)
+        columns = _pushed(rows, {name: _unit(len(known), j) for j, name in enumerate(known)}, weights, slope)
+        table = np.stack(np.broadcast_arrays(*_aligned([columns[name] for name in lives[n + 1]], len(known))))
+        table = np.moveaxis(table, (1, 0), (-1, -2)).astype(float)  # (…, after, before and normals)
+        split = len(lives[n])
+        maps.append(StepMap(lives[n], lives[n + 1], table[..., :split], table[..., split:]))
+    batch = np.broadcast_shapes(*(m.matrix.shape[:-2] for m in maps))
+    return [
+        replace(
+            m,
+            matrix=np.broadcast_to(m.matrix, (*batch, *m.matrix.shape[-2:])),
+            noise=np.broadcast_to(m.noise, (*batch, *m.noise.shape[-2:])),
+        )
+        for m in maps
+    ]
+
+
+def _unit(width: int, j: int) -> np.ndarray:
+    column = np.zeros(width)
+    column[j] = 1.0
+    return column
+
+
+def _pushed(
+    rows: Sequence[Row], columns: dict[str, Any], weights: dict[str, dict[int, Any]], slope: Slope
+) -> dict[str, Any]:
+    """Every register as a combination of what is known, its coefficients along the first axis."""
+    width = len(columns)
+    for row in rows:
+        if isinstance(row, Combine):
+            terms = [(c, columns[name]) for c, name in row.terms]
+            columns[row.out] = _sum(terms, width)
+        elif isinstance(row, Evaluate):
+            columns[row.out] = _sum([(slope(row.prediction, row.at or row.level), columns[row.x])], width)
+        else:
+            columns[row.out] = _sum([(w, columns[f"z{k}"]) for k, w in weights[row.out].items()], width)
+    return columns
+
+
+def _sum(terms: Sequence[tuple[Any, np.ndarray]], width: int) -> np.ndarray:
+    """Σ c · column, where c may be an array: a column has shape (width, …)."""
+    columns = _aligned([column for _, column in terms], width, max((np.ndim(c) for c, _ in terms), default=0))
+    parts = [np.asarray(c) * column for (c, _), column in zip(terms, columns, strict=True)]
+    return reduce(np.add, parts) if parts else np.zeros(width)
+
+
+def _aligned(columns: Sequence[np.ndarray], width: int, batch: int = 0) -> list[np.ndarray]:
+    """Columns with axes of length 1 put in, so that their batches broadcast."""
+    batch = max([batch, *(column.ndim - 1 for column in columns)])
+    return [u.reshape(width, *(1,) * (batch + 1 - u.ndim), *u.shape[1:]) for u in columns]
+
+
+def _cuts(plan: Plan, weights: dict[str, dict[int, Any]]) -> tuple[list[int], list[tuple[str, ...]]]:
+    """The row after which each state is there, and what is alive then."""
+    born = {name: -1 for name in plan.inputs} | {row.out: i for i, row in enumerate(plan.rows)}
+    last = dict(plan.last_use)
+    for i, row in enumerate(plan.rows):
+        for k in weights.get(row.out, {}):
+            born.setdefault(f"z{k}", i)
+            last[f"z{k}"] = i
+    newest = sorted(last, key=lambda name: -born[name])
+    cuts = [born[state] for state in plan.states]
+    return cuts, [
+        (state, *(name for name in newest if born[name] <= cut < last[name] and name != state))
+        for cut, state in zip(cuts, plan.states, strict=True)
+    ]
