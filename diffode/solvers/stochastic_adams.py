@@ -45,7 +45,6 @@ def _through(
         limit("ddim", predictor=1, corrector=0),
         limit("sde_dpmpp_1", predictor=1, corrector=0, tau=1.0, final="correct"),
         limit("dpmpp_3m_corrected", predictor=3, corrector=0, lower_order_final=False),
-        limit("unip_4", predictor=4, corrector=0, lower_order_final=False, rescaled=True),
     ],
 )
 def sa_solver(
