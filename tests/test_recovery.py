@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import diffode as de
 from diffode.analysis.moments import amplification
-from diffode.analysis.recovery import Table
+from diffode.analysis.recovery import Recovered, Table, order_from_outside
 from diffode.backends import execute, get_backend
 from diffode.solvers import Solver, registry
 from tests.strategies import AFFINE, grids, processes
@@ -276,3 +276,67 @@ def test_single_precision_is_told_from_nonlinearity() -> None:
     found = de.recover(single, de.EDM(), prediction="x0", tolerance=1e-5)
     assert 1e-9 < found.precision < 1e-6
     assert found.matches()[0].exact
+
+
+# --- order from outside ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpmpp_2m", "unipc_2", "ddpm", "dpm_solver_2"])
+def test_order_from_outside_is_that_of_the_solver(name: str) -> None:
+    """On steps equal in λ, with the rule's own start."""
+    process, solver = de.VP(), de.get_solver(name)
+
+    def make(steps: int) -> Recovered:
+        grid = de.TimeGrid(process, lam=np.linspace(-1.5, 1.5, steps + 1).tolist())
+        return de.recover(lambda model, x: de.sample(model, solver, grid, x, noise=0).x, grid=grid)
+
+    measured = order_from_outside(make)
+    assert (measured.mixture is None) == (name == "ddpm")
+    for slope in (measured.mixture, measured.gaussian):
+        assert slope is None or slope.judge(solver.reaches or solver.order) == "PASS", slope
+
+
+# --- schedulers of diffusers ----------------------------------------------------------------------------
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DDIMScheduler": ("ddim", {"clip_sample": False}),
+    "DDPMScheduler": ("ddpm", {"clip_sample": False}),
+    "EulerDiscreteScheduler": ("ddim", {}),
+    "HeunDiscreteScheduler": ("heun", {}),
+    "KDPM2DiscreteScheduler": ("dpm2", {}),
+    "DPMSolverMultistepScheduler": ("dpmpp_2m", {}),
+    "UniPCMultistepScheduler": ("unipc_2", {}),
+    "EDMEulerScheduler": ("ddim", {}),
+    "FlowMatchEulerDiscreteScheduler": ("euler_t", {}),
+    "FlowMatchHeunDiscreteScheduler": ("heun_t", {}),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, on NumPy 2
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_of_diffusers_is_recognised(name: str) -> None:
+    """In single precision, as shipped."""
+    diffusers = pytest.importorskip("diffusers")
+    wanted, config = SCHEDULERS[name]
+    found = de.recover(getattr(diffusers, name)(**config), steps=6)
+    best = found.matches([wanted])[0]
+    assert best.exact, best
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scheduler_that_clips_is_refused() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    with pytest.raises(de.SolverError, match="not linear in the model's output"):
+        de.recover(diffusers.DDIMScheduler(), steps=6)
+
+
+def test_a_scheduler_without_levels_is_refused() -> None:
+    class Odd:
+        def set_timesteps(self, steps: int) -> None:
+            self.timesteps = list(range(steps))
+
+        def step(self, out: Any, t: Any, x: Any) -> Any:
+            return x
+
+    with pytest.raises(de.SolverError, match="Odd has neither alphas_cumprod nor sigmas"):
+        de.recover(Odd())

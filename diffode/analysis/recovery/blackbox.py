@@ -60,11 +60,11 @@ class Recovered(Plan):
     tolerance: float = 1e-9
     grid: TimeGrid | None = None
 
-    def matches(self, among: Any = None, count: int = 5) -> tuple[Match, ...]:
+    def matches(self, among: Any = None, grid: TimeGrid | None = None, count: int = 5) -> tuple[Match, ...]:
         """The registered solvers nearest to this one on its levels; see `diffode.analysis.recovery.matches`."""
         from diffode.analysis.recovery.matching import matches
 
-        return matches(self, among)[:count]
+        return matches(self, among, grid)[:count]
 
 
 def recover(
@@ -144,8 +144,8 @@ def recover(
     if is_scheduler(sampler):
         driven = Driven.of(sampler, steps)
         return recover(
-            driven, driven.process, level=_told, final=driven.levels[-1], prediction=driven.prediction, like=driven.start,
-            tolerance=tolerance or 1e-4, name=name or type(sampler).__name__,
+            driven, driven.process, level=_told, final=driven.levels[-1], prediction=driven.prediction,
+            like=driven.start, tolerance=tolerance or 1e-4, name=name or type(sampler).__name__,
         )  # fmt: skip
     if not callable(sampler):
         raise SolverError(f"recover: the sampler must be callable as sampler(model, x_T), not {type(sampler).__name__}")
@@ -161,8 +161,18 @@ def recover(
     start = grid[0] if grid is not None else count.levels[0]
     plan = plan_of(started, start, name or _name(sampler), max(1e-13, 4 * precision))
     return Recovered(
-        plan.rows, plan.inputs, plan.states, plan.levels, None, plan.solver, table, process, scale, precision,
-        box.tolerance, grid,
+        plan.rows,
+        plan.inputs,
+        plan.states,
+        plan.levels,
+        None,
+        plan.solver,
+        table,
+        process,
+        scale,
+        precision,
+        box.tolerance,
+        grid,
     )
 
 

@@ -79,7 +79,9 @@ class Match:
         return f"{self.solver} to {max(kept):.0e}, but for {' and '.join(parts)} (by up to {self.gap:.1g})"
 
 
-def matches(found: Recovered, among: Sequence[str | Solver] | None = None) -> tuple[Match, ...]:
+def matches(
+    found: Recovered, among: Sequence[str | Solver] | None = None, grid: TimeGrid | None = None
+) -> tuple[Match, ...]:
     """Solvers with the recovered number of evaluations, the nearest first.
 
     Parameters
@@ -87,6 +89,8 @@ def matches(found: Recovered, among: Sequence[str | Solver] | None = None) -> tu
     found : Recovered
     among : sequence of str or Solver, optional
         By default the registry, each solver with every way that it has to lower its order at the end.
+    grid : TimeGrid, optional
+        What they step through: by default what `recover` was told, or whatever fits the levels of the evaluations.
 
     Returns
     -------
@@ -96,9 +100,10 @@ def matches(found: Recovered, among: Sequence[str | Solver] | None = None) -> tu
     solvers = [get_solver(one) for one in among] if among is not None else list(_everyone())
     mine, same = found.table.started[1], max(SAME, 10 * found.precision, 0.1 * found.tolerance)
     best: dict[str, Match] = {}
-    for grid in [found.grid] if found.grid is not None else candidate_grids(found.process, mine.levels):
+    told = grid if grid is not None else found.grid
+    for one in [told] if told is not None else candidate_grids(found.process, mine.levels):
         for solver in solvers:
-            theirs = _table(solver, grid, mine)
+            theirs = _table(solver, one, mine)
             if theirs is None:
                 continue
             match = Match(solver.name, tuple(_gaps(mine, theirs).tolist()), same)
@@ -126,14 +131,15 @@ def _everyone() -> Iterator[Solver]:
 def candidate_grids(process: Process, levels: Sequence[Level]) -> Iterator[TimeGrid]:
     """Grids that a sampler may have stepped through, given where it evaluates and ends.
 
-    All distinct levels; and every second, third and fourth evaluation, for rules with stages.
+    All distinct levels; and every second, third and fourth evaluation, for rules with stages (of which the last step,
+    to σ = 0, may have fewer).
     """
     *seen, final = levels
     tried: set[tuple[float, ...]] = set()
     for stages in (0, *_STAGES):
         chosen = [*seen[::stages], final] if stages else list({float(v.lam): v for v in levels}.values())
         key = tuple(float(v.lam) for v in chosen)
-        if key in tried or (stages and len(seen) % stages):
+        if key in tried:
             continue
         tried.add(key)
         try:

@@ -1,4 +1,4 @@
-"""The order of a black box, measured from outside: its recovered plans, with their own start and end, on exact problems."""
+"""The order of a black box from outside: its recovered plans, with their own start and end, on exact problems."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Schedulers of the diffusers library as black boxes: what they tell a network, and on which levels.
 
-Nothing is imported from diffusers. A scheduler is whatever has `set_timesteps`, `timesteps` and `step`; its table of ᾱ or
-of sigmas says on which process its levels lie.
+Nothing is imported from diffusers. A scheduler is whatever has `set_timesteps` and `step`; its table of ᾱ or of sigmas
+says on which process its levels lie.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from diffode.analysis.recovery.probe import flat
 from diffode.backends import get_backend
 from diffode.errors import SolverError
 from diffode.models import Model
@@ -80,8 +81,8 @@ class Driven:
                 )
             process = Flow()
             return Driven(made, process, "velocity", [_on(process, sigma=s) for s in _sigmas(made)])
-        process = DiscreteVP.from_betas(np.asarray(made.betas, dtype=float))
-        if hasattr(made, "sigmas") and len(made.sigmas) == len(made.timesteps) + 1:
+        process = DiscreteVP.from_betas(flat(made.betas))
+        if hasattr(made, "sigmas"):
             rho = _sigmas(made)
         else:
             final = float(getattr(made, "final_alpha_cumprod", 1.0))
@@ -136,8 +137,9 @@ def _raw(scheduler: Any, data: Array, x: Array, sigma: float) -> Array:
 
 
 def _sigmas(scheduler: Any) -> list[float]:
-    """One sigma for each evaluation, and the last."""
-    return [float(s) for s in scheduler.sigmas]
+    """One sigma for each evaluation, and the last; some schedulers repeat their zeros at the end."""
+    sigmas = [float(s) for s in scheduler.sigmas]
+    return [*sigmas[: len(scheduler.timesteps)], sigmas[-1]]
 
 
 def _get(config: Any, name: str) -> Any:
