@@ -68,7 +68,7 @@ def check_membership(region, rule, **options):
 @pytest.mark.parametrize("name", registry())
 def test_region_is_where_a_run_stays_bounded(name):
     rule = de.get_solver(name)
-    check_membership(de.stability(rule), rule, steps=60 if "tab" in name or name == "deis" else 90)
+    check_membership(de.stability(rule), rule, steps=40 if "tab" in name or name == "deis" else 60)
 
 
 @pytest.mark.parametrize("name", RHO)

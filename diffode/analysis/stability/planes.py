@@ -1,4 +1,4 @@
-"""The real plane (c h, b h) of the semilinear test: where a rule is stable, for all rates of its linear part at once."""
+"""The real plane (c h, b h) of the semilinear test: where a rule is stable, for all rates of its linear part."""
 
 from __future__ import annotations
 
