@@ -12,9 +12,9 @@ that share their eigenvectors every coordinate is alone; with eigenvalues e and 
 Means move the fixed point, not the Jacobian. What decides is how much broader the unconditional law is:
 
     ē = e    the Jacobian does not know w: guidance shifts the mean, and is stable wherever the solver is
-    ē = ∞    ∂ε_w/∂x = w ∂ε_c/∂x: the scale is a factor on the Jacobian of the score (and of the noise prediction), and
-             p_w ∝ p_c^w. The default, and the stiffest that guidance can be: a condition that leaves nothing open of what
-             was open without it
+    ē = ∞    ∂ε_w/∂x = w ∂ε_c/∂x: the scale is a factor on the Jacobian of the score (and of the noise prediction),
+             and p_w ∝ p_c^w. The default, and the stiffest that guidance can be: a law without bounds is the
+             farthest from what the condition leaves
     ē = 0    ∂D_w/∂x = w ∂D_c/∂x: a factor on the Jacobian of the data prediction. An unconditional law that is a point
              is no model of anything, and its guided flow expands
 
@@ -22,8 +22,9 @@ With y = x/α and ρ = σ/α = e^{−λ} the guided probability-flow ODE is line
 
     dy/dλ = −κ y,    κ = ρ² (w/(e + ρ²) + (1 − w)/(ē + ρ²)),    y ∝ (e + ρ²)^{w/2} (ē + ρ²)^{(1 − w)/2},
 
-and the mean of the reverse SDE at noise level τ the same with (1 + τ²) κ. Without guidance x/√v is constant: the standard
-deviation √v is the unit in which the exact flow neither grows nor shrinks, and in which all amplification is told here.
+and the mean of the reverse SDE at noise level τ the same with (1 + τ²) κ. Without guidance x/√v is constant: the
+standard deviation √v is the unit in which the exact flow neither grows nor shrinks, and in which all amplification is
+told here.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ class Guidance:
         values = np.diag(seen).copy()
         if np.max(abs(seen - np.diag(values))) > 1e-9 * max(float(np.max(values)), 1e-300):
             raise PlanError(
-                "guidance: the covariances of data and unconditional have different eigenvectors, so that no coordinate "
-                "is alone; give both in one eigenbasis"
+                "guidance: the covariances of data and unconditional have different eigenvectors, so that no "
+                "coordinate is alone; give both in one eigenbasis"
             )
         return Guidance(spectrum.eigenvalues, np.clip(values, 0.0, None))
 

@@ -1,7 +1,7 @@
 r"""The steps of a plan as matrices: what is alive before a step, what after, and the linear map between.
 
-Cut the rows of a plan after each state x_n. What is defined before the cut and read behind it is all that the rest of the run
-knows: the state and the rule's memory, ξ_n. Between two cuts
+Cut the rows of a plan after each state x_n. What is defined before the cut and read behind it is all that the rest of
+the run knows: the state and the rule's memory, ξ_n. Between two cuts
 
     ξ_{n+1} = M_n ξ_n + N_n z_n,        z_n independent standard normals that no step before has seen,
 
@@ -17,8 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from diffode.analysis.stability.guided import Guidance
 from diffode.brownian import factors
+from diffode.kinds import divide
 from diffode.plan import Combine, Evaluate, Level, Plan, Row
+from diffode.prediction import basis
 
 Slope = Callable[[str, Level], Any]
 """(prediction, level) → ∂ prediction/∂x there, any arrays that broadcast against each other."""
@@ -115,7 +118,7 @@ def _aligned(columns: Sequence[np.ndarray], width: int, batch: int = 0) -> list[
 
 def _cuts(plan: Plan, weights: dict[str, dict[int, Any]]) -> tuple[list[int], list[tuple[str, ...]]]:
     """The row after which each state is there, and what is alive then."""
-    born = {name: -1 for name in plan.inputs} | {row.out: i for i, row in enumerate(plan.rows)}
+    born = dict.fromkeys(plan.inputs, -1) | {row.out: i for i, row in enumerate(plan.rows)}
     last = dict(plan.last_use)
     for i, row in enumerate(plan.rows):
         for k in weights.get(row.out, {}):
@@ -127,3 +130,48 @@ def _cuts(plan: Plan, weights: dict[str, dict[int, Any]]) -> tuple[list[int], li
         (state, *(name for name in newest if born[name] <= cut < last[name] and name != state))
         for cut, state in zip(cuts, plan.states, strict=True)
     ]
+
+
+# --- amplification ------------------------------------------------------------------------------------------
+
+
+def step_radii(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> np.ndarray:
+    """The spectral radius of every step, each register in its unit; shape (steps, …, d).
+
+    Parameters
+    ----------
+    plan : Plan
+    maps : sequence of StepMap
+        Its steps. NaN comes out where a state has no variance.
+    guidance : Guidance
+    """
+    size = max(len(names) for m in maps for names in (m.before, m.after))
+    units = _units(plan, guidance)
+    out: list[np.ndarray] = []
+    with np.errstate(all="ignore"):
+        for m in maps:
+            before, after = (np.stack([units[name] for name in names], axis=-1) for names in (m.before, m.after))
+            scaled = np.zeros((*m.matrix.shape[:-2], size, size))
+            scaled[..., : len(m.after), : len(m.before)] = m.matrix * before[..., None, :] / after[..., :, None]
+            radius = np.max(abs(np.linalg.eigvals(np.where(np.isfinite(scaled), scaled, 0.0))), axis=-1)
+            out.append(np.where(np.isfinite(scaled[..., 0, 0]), radius, np.nan))
+    return np.array(out)
+
+
+def _units(plan: Plan, guidance: Guidance) -> dict[str, np.ndarray]:
+    """√v for a state, as much for what predicts it, and the sum of its terms for what is combined of them."""
+    states = dict(zip(plan.states, guidance.deviations(plan.levels), strict=True))
+    units = {plan.inputs[0]: states[plan.states[0]]}
+    for row in plan.rows:
+        if row.out in states:
+            units[row.out] = states[row.out]
+        elif isinstance(row, Evaluate):
+            level = row.at or row.level
+            parts = zip(basis(row.prediction, level), (level.alpha, level.sigma), strict=True)
+            weight = sum(divide(abs(q), own) for q, own in parts if q)
+            units[row.out] = weight * guidance.deviations([level])[0]
+        elif isinstance(row, Combine):
+            units[row.out] = np.sum([abs(c) * units[name] for c, name in row.terms], axis=0)
+        else:
+            units[row.out] = np.zeros_like(guidance.eigenvalues)
+    return units
