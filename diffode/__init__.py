@@ -32,6 +32,7 @@ _WHERE = {
     "diffode.analysis.comparison": ("compare",),
     "diffode.analysis.derivation": ("derive",),
     "diffode.analysis.moments": ("law",),
+    "diffode.analysis.order.proof": ("prove",),
     "diffode.analysis.endpoint": ("reference",),
     "diffode.analysis.recovery": ("recover",),
     "diffode.analysis.stability": ("stability",),

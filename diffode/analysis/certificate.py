@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffode.analysis.slopes import Slope, Verdict
+
+if TYPE_CHECKING:
+    from diffode.analysis.order.proof import OrderProof
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Check:
         One sentence.
     slope : Slope or None
         The measurement behind it, for plots.
+    proof : OrderProof or None
+        The proof behind it.
     """
 
     name: str
@@ -39,10 +44,11 @@ class Check:
     window: tuple[float, float] | None = None
     detail: str = ""
     slope: Slope | None = None
+    proof: OrderProof | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON has it."""
-        return {
+        known = {
             "name": self.name,
             "verdict": self.verdict,
             "value": _finite(self.value),
@@ -50,6 +56,7 @@ class Check:
             "window": [_finite(w) for w in self.window] if self.window else None,
             "detail": self.detail,
         }
+        return known if self.proof is None else {**known, "proof": self.proof.as_dict()}
 
 
 def _finite(x: float | None) -> float | None:

@@ -185,11 +185,11 @@ def _proof(subject: _Subject) -> Check:
         above = "" if not proof.complete or proof.order == solver.order else f"; the rule has order {proof.order}"
         beyond = f"; the next order {proof.failures[0]}" if proof.failures else ""
         detail = f"order {proof.order}{where}: {text}{above}{beyond}"
-        return Check("order_proof", "PASS", proof.order, solver.order, detail=detail)
+        return Check("order_proof", "PASS", proof.order, solver.order, detail=detail, proof=proof)
     reason = str(proof.failures[0])
     gentler = _gentler(solver, proof)
     detail = f"order {proof.order}{where}, not {solver.order:g}: {reason}{gentler}"
-    return Check("order_proof", "FAIL", proof.order, solver.order, detail=detail)
+    return Check("order_proof", "FAIL", proof.order, solver.order, detail=detail, proof=proof)
 
 
 def _gentler(solver: Solver, found: OrderProof) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffode.cli import files, inputs, terminal
+from diffode.errors import DiffodeError
 
 if TYPE_CHECKING:
     from diffode.analysis.certificate import Certificate
@@ -22,6 +23,9 @@ def verify(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="DIR", help="Write DIR/SOLVER.html, a report in one file.")
     ] = None,
+    proof: Annotated[
+        str | None, typer.Option("--proof", metavar="FILE", help="Write the proof of order, for anyone to check.")
+    ] = None,
 ) -> int:
     """Prove and measure the order of solvers.
 
@@ -33,6 +37,9 @@ def verify(
 
     chosen, where = inputs.solvers(solvers), named(process or "vp")
     files.check_writable(json)
+    files.check_writable(proof)
+    if proof is not None and len(chosen) > 1:
+        raise DiffodeError(f"--proof {proof}: a file holds one proof; verify the {len(chosen)} solvers one by one")
     if report is not None:
         inputs.require("matplotlib", "plot")
         files.check_folder(report)
@@ -45,9 +52,27 @@ def verify(
         if report is not None:
             path = write_report(certificates[-1], report)
             terminal.console(stderr=json == files.STDOUT).print(f"report: {path}", soft_wrap=True)
+    if proof is not None:
+        write_proof(certificates[0], proof)
     found = [certificate.as_dict() for certificate in certificates]
     files.write_json(json, found[0] if len(found) == 1 else found)
     return exit_code([certificate.verdict for certificate in certificates])
+
+
+def write_proof(certificate: Certificate, path: str) -> None:
+    """The proof of order in a file, and how to check it."""
+    from diffode.analysis.order import checker
+
+    found = next((check.proof for check in certificate.checks if check.proof is not None), None)
+    if found is None:
+        raise DiffodeError(
+            f"--proof {path}: the order of {certificate.solver} is not proved, so there is no proof to write"
+        )
+    files.write_text(path, found.to_json())
+    if path != files.STDOUT:
+        terminal.console(stderr=True).print(
+            f"proof: {path}; check it: python {checker.__file__} {path}", soft_wrap=True
+        )
 
 
 def exit_code(verdicts: list[str]) -> int:

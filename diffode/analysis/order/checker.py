@@ -1,10 +1,10 @@
-# pyright: basic
+# pyright: basic, reportAttributeAccessIssue=false
 """Accept or reject an order proof: python checker.py FILE, as `diffode verify --proof FILE` writes it.
 
-Let y′ = e^u D(y, u), one unknown per rooted tree, D_v = u^k (y_0 − 1)^m ∏ y_c. The file holds a method's table as series
-in h modulo 2^61 − 1, on a process α(u), t(u) and steps that random.Random("name seed") must draw. The exact solution is
-made by Picard iteration, the numerical one from the table; they must differ as the file says. The order is k − 1 if
-the first error, at h^k, accumulates, else k. That the table is the named method's (and stable) is for diffode to say.
+Let y′ = e^u D(y, u), one unknown per rooted tree, D_v = u^k (y_0 − 1)^m ∏ y_c. The file holds a method's table as
+series in h modulo 2^61 − 1, on a process α(u), t(u) and steps that random.Random("name seed") must draw. The exact
+solution is made by Picard iteration, the numerical one from the table; they must differ as the file says. The order is
+k − 1 if the first error, at h^k, accumulates, else k. That the table is the named method's is for diffode to say.
 """
 
 import json
@@ -50,61 +50,50 @@ class Run:  # the table on one grid, computed again
         self.__dict__.update(run)
         random, past, free = Random(f"{name} {self.seed}"), self.past, len(self.states)
         jets = [random.randrange(1, P) for _ in self.alpha + self.time]
-        steps = [random.randrange(1, P) if self.spacing == "rough" else 1 for _ in range(past + free)]
+        steps = [random.randrange(1, P) if self.spacing == "rough" else 1 for _ in self.ratios]
         need(self.alpha + self.time == jets and len(self.alpha) == len(self.time) > Series.n, "other jets are drawn")
-        need(json.dumps(self.ratios) == json.dumps(steps) and len(run) == 13, "other steps are drawn")
-        inverses = [pow(factorial(n), -1, P) for n in range(Series.n)]
+        need(json.dumps(self.ratios) == json.dumps(steps) and len(steps) == past + free, "other steps are drawn")
         self.zero, self.one, self.minus = Series([]), Series([1]), Series([P - 1])
-        self.decay = [(-1) ** n * c % P for n, c in enumerate(inverses)]
-        self.nodes, bend = (
-            dict(enumerate(map(Series, self.levels))),
-            {"rough": 0, "uniform": 0, "smooth": pow(3, -1, P)},
-        )
-        for k, u in self.nodes.items():
+        self.decay = [(-1) ** n * pow(factorial(n), -1, P) % P for n in range(Series.n)]
+        bend = {"rough": 0, "uniform": 0, "smooth": pow(3, -1, P)}[self.spacing]
+        self.nodes = dict(enumerate(map(Series, self.levels)))
+        need(len(run) == 13 and not any(u.c[0] for u in self.nodes.values()), "a level does not tend to λ = 0")
+        rho, time = ([u.into(jet) for u in self.nodes.values()] for jet in (self.decay, self.time))
+        sigma, lam = map(self.sigma, self.nodes.values()), [self.minus * u for u in self.nodes.values()]
+        place = list({"rho": rho, "t": time, "sigma": sigma, "lam": lam}[self.variable])  # falls with each step
+        for k in range(past + free + 1):
             m = sum(steps[past:k]) - sum(steps[k:past])
-            gap = (
-                self.place(u)
-                + self.minus * self.place(self.nodes[past])
-                + Series([0, -m % P, -m * m * bend[self.spacing] % P])
-            )
-            need(not u.c[0] and (k > past + free or not any(gap.c)), f"level {k} is not where its step ratio puts it")
-        self.shifts, found = any(m for _, m, _ in self.trees), []
+            gap = place[k] + self.minus * place[past] + Series([0, m % P, m * m * bend % P])
+            need(not any(gap.c), f"level {k} is not where its step ratio puts it")
+        trees, found, self.shifts = {(0, 0, ())}, [], any(m for _, m, _ in self.trees)
+        for _ in range(1, highest):
+            trees |= {more for tree in trees for more in self.grown(*tree)}
         for k, m, children in self.trees:
             found.append((k, m, tuple(sorted(found[c] for c in children if c >= 0))))
-        need(sorted(found) == sorted(self.all_trees(highest)), f"these are not all trees of order {highest}, each once")
+        need(sorted(found) == sorted(trees), f"these are not all trees of order {highest}, each once")
         self.jets, self.registers, self.errors = self.picard(), {}, []
-        for out, *what in self.inputs + self.rows:
-            need(out not in self.registers, f"register {out} is defined twice")
-            self.registers[out] = self.defined(*what)
-        for n, name in enumerate(self.states):
-            u = self.nodes[past + 1 + n]
+        for n, (out, how, *what) in enumerate(self.inputs + self.rows):
+            fits = out not in self.registers and (how in ("exact", "given")) == (n < len(self.inputs))
+            self.registers[out] = self.defined(how, *what) if fits else need(fits, f"register {out} is out of place")
+        for name, u in zip(self.states, list(self.nodes.values())[past + 1 :], strict=False):
             pairs = zip(self.scaled(name, u), self.jets, strict=True)
             self.errors.append([(x + self.minus * u.into(jet)).c for x, jet in pairs])
         need(json.dumps(self.errors) == json.dumps(self.residuals), "the residuals are others")
         need(self.shifts or not any(any(step[-1]) for step in self.errors), "trees with δ-leaves are missing")
-        given = sum(how == "given" for _, how, *_ in self.inputs)  # an error that vanishes so long vanishes for good
-        need(free > 3 + given, "there are too few steps")
+        need(free > 3 + sum(how == "given" for _, how, *_ in self.inputs), "too few steps: an error may still appear")
 
-    def all_trees(self, highest):
-        def grown(k, m, children):  # with one leaf more
-            yield from [(k + 1, m, children), (k, m, tuple(sorted([*children, (0, 0, ())])))]
-            yield from [(k, m + 1, children)] * self.shifts
-            for i, child in enumerate(children):
-                yield from ((k, m, tuple(sorted([*children[:i], g, *children[i + 1 :]]))) for g in grown(*child))
+    def grown(self, k, m, children):  # a tree with one leaf more
+        yield from [(k + 1, m, children), (k, m, tuple(sorted([*children, (0, 0, ())])))]
+        yield from [(k, m + 1, children)] * self.shifts
+        for i, child in enumerate(children):
+            yield from ((k, m, tuple(sorted([*children[:i], g, *children[i + 1 :]]))) for g in self.grown(*child))
 
-        sizes = [{(0, 0, ())}]
-        while len(sizes) < highest:
-            sizes.append({more for tree in sizes[-1] for more in grown(*tree)})
-        return set().union(*sizes)
+    def sigma(self, u):
+        return u.into(self.alpha) * u.into(self.decay)
 
     def scaled(self, name, u):
-        shrink = (u.into(self.alpha) * u.into(self.decay)).inverse()
+        shrink = self.sigma(u).inverse()
         return [entry * shrink for entry in self.registers[name]]
-
-    def place(self, u):  # the variable of the steps, so that it grows with λ
-        rho, alpha = u.into(self.decay), u.into(self.alpha)
-        falling = {"rho": rho, "t": u.into(self.time), "sigma": alpha * rho, "lam": self.minus * u}
-        return self.minus * falling[self.variable]
 
     def data(self, y, u):
         factors = ([u] * k + [y[-1] + self.minus] * m + [y[c] for c in children] for k, m, children in self.trees)
@@ -118,7 +107,7 @@ class Run:  # the table on one grid, computed again
             y = [*(Series([0, *(c * pow(n, -1, P) % P for n, c in enumerate(d, 1))]) for d in slopes), self.one]
         return jets
 
-    def defined(self, how, what, where=0, told=0):
+    def defined(self, how, what, where=-1, told=-1):
         if how == "given":
             return [Series(c) for c in what]
         if how == "combine":
@@ -127,27 +116,26 @@ class Run:  # the table on one grid, computed again
         if how == "exact":
             u = self.nodes[what]
             need(what <= self.past, "an input lies ahead")
-            return [u.into(jet) * u.into(self.alpha) * u.into(self.decay) for jet in self.jets]
+            return [u.into(jet) * self.sigma(u) for jet in self.jets]
         y = self.scaled(what, self.nodes[where])
         need(how == "data" and (self.shifts or y[-1].c == self.one.c), "trees with δ-leaves are missing")
-        return self.data(y, self.nodes[told])
+        return self.data(y, self.nodes[where if told < 0 else told])
 
 
 def check(proof):
-    highest, name, Series.n = proof["highest"], proof["solver"], proof["highest"] + 2
-    runs = [Run(run, name, highest) for run in proof["runs"]]
-    main, equal = runs[0], runs[-1]
+    highest, name = min(proof["highest"], 12), proof["solver"]
+    Series.n = highest + 2
+    main, equal = (runs := [Run(run, name, highest) for run in proof["runs"]])[0], runs[-1]
     first = next((k for k in range(highest + 2) if any(e[k] for step in main.errors for e in step)), highest + 1)
     need(equal.spacing == "uniform" and len(runs) < 3 and main.variable == equal.variable, "a run is missing")
     rows = [r for r in zip(*([e[first] for e in step[:-1]] for step in equal.errors), strict=True) if any(r)]
     moves = [[(y - x) % P for x, y in pairwise(row)][-3:] for row in rows]  # whose limit (Aitken) is not 0 if it grows
     grows = not rows or any((a * c - b * b if (a - 2 * b + c) % P else c) % P for a, b, c in moves)
     order = min(first - grows, highest)
-    true = dict(proof, format=1, order=order, complete=order < highest)
+    true = dict(proof, format=1, highest=highest, order=order, complete=order < highest)
     need(json.dumps(proof) == json.dumps(true) and len(proof) == 6, f"what it claims is not so: the order is {order}")
-    count, least = len(main.trees) * (highest + 1), "" if order < highest else "at least "
-    chance = f"{count} conditions, chance {count * 4 * (highest + 2) ** 2 / P:.0e} of error"
-    return f"{name} has {least}order {order} on {main.spacing} steps in {main.variable}: {chance}"
+    least, chance = "" if order < highest else "at least ", len(main.trees) * (highest + 1) * 4 * Series.n**2 / P
+    return f"{name} has {least}order {order} on {main.spacing} steps in {main.variable}; chance of error {chance:.0e}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from diffode import phi
-from diffode.analysis.order.modular import PRIME, ModularSeries, residue
+from diffode.analysis.order.modular import PRIME, ModularSeries, ReadableSeries, residue
 from diffode.plan import Level
 from diffode.series import Series
 
@@ -82,7 +82,9 @@ class JetProcess:
 
     @property
     def kind(self) -> type[Series]:
-        return ModularSeries if self.modular else Series
+        if not self.modular:
+            return Series
+        return ModularSeries if self.generic else ReadableSeries
 
     def variable(self) -> Series:
         """The small step h."""

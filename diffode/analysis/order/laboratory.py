@@ -8,11 +8,12 @@ from typing import Any
 
 from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
 from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
-from diffode.analysis.order.modular import Block
+from diffode.analysis.order.modular import Block, readable
 from diffode.analysis.order.systems import Vector, combine, evaluate, exact_block, minus, run, scaled
 from diffode.analysis.order.trees import Tree, exact, needed, trees
 from diffode.errors import PlanError
 from diffode.plan import Combine, Evaluate, Level, Plan
+from diffode.series import Series
 from diffode.solvers import Solver
 from diffode.trace import trace
 
@@ -82,6 +83,10 @@ class Laboratory:
         self.forest = forest if self.only is None else needed(forest, self.only)
         self._jets = exact_block(self.forest, degree) if self.process.modular else exact(self.forest, degree)
         self.plan, self.inputs = self._exact_past(forced)
+        if self.process.modular and not self.process.generic:
+            for row in self.plan.rows:
+                for c, _ in row.terms if isinstance(row, Combine) else ():
+                    readable(0 if isinstance(c, Series) else c)
         self.registers = run(self.plan, self.forest, self.inputs)
         out: list[Vector] = []
         for n in range(1, self.free + 1):

@@ -19,6 +19,8 @@ import numpy as np
 from diffode.series import Scalar, Series, rational
 
 PRIME = 2**61 - 1
+DUST = 64 * 2.0**-52
+"""What rounding leaves of a coefficient that a rule made of simple fractions, which lie 1e-8 apart."""
 _PRIME = np.uint64(PRIME)
 _61, _31, _30 = np.uint64(61), np.uint64(31), np.uint64(30)
 _LOW31, _LOW30 = np.uint64(2**31 - 1), np.uint64(2**30 - 1)
@@ -54,9 +56,37 @@ class ModularSeries(Series):
         return residue(c)
 
 
+class RoundedLiteral(ArithmeticError):
+    """A literal is a long binary fraction: 2^{−n} and 2^{61−n} are one residue, so it cannot be read back."""
+
+
+class ReadableSeries(ModularSeries):
+    """The same, for numbers that are to be read as fractions afterwards: literals that were rounded are refused."""
+
+    __slots__ = ()
+
+    def _literal(self, c: Scalar) -> Scalar:
+        return readable(c)
+
+
+def readable(c: Scalar) -> int:
+    """The image of a literal that is no long binary fraction."""
+    n = Fraction(rational(c)).denominator
+    if n > 2**20 and n & (n - 1) == 0:
+        raise RoundedLiteral(f"{c} is a rounded number")
+    return residue(c)
+
+
 def residue(c: Scalar) -> int:
-    """The image of a rational literal modulo `PRIME`."""
+    """The image of a rational literal modulo `PRIME`.
+
+    A float a few roundings from a simple fraction, as 1 − 1/0.6 is from −2/3, is read as that fraction. Its dust would
+    not stay small: modulo this prime 2^{−54} is 2^7.
+    """
     value = rational(c)
+    if isinstance(value, Fraction) and value.denominator > 10_000:
+        simple = value.limit_denominator(10_000)
+        value = simple if abs(simple - value) <= DUST * max(1, abs(value)) else value
     if not isinstance(value, Fraction):
         raise TypeError(f"{type(c).__name__} has no image modulo a prime; the coefficients of a rule must be rational")
     return value.numerator * _reciprocal(value.denominator) % PRIME

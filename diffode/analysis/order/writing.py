@@ -40,7 +40,7 @@ def written(proof: OrderProof) -> str:
     if labs[0].spacing != "uniform":
         labs.append(proof.evidence[1] if len(proof.evidence) > 1 else labs[0].on("uniform"))
     name, least = labs[0].solver.name, proof.order if proof.complete else proof.order + 1
-    first = next((k for k in range(least) if any(step.coefficient(k).any() for step in labs[0].errors)), None)
+    first = next((k for k in range(least) if any(entry[k] for step in labs[0].errors for entry in step)), None)
     if first is not None:
         raise PlanError(
             f"{name}: its coefficients are rounded, so its conditions hold to rounding only (the first misses at "
@@ -111,7 +111,7 @@ class _Run:
     def _trimmed(self, row: tuple[str, Any]) -> list[Any] | None:
         """A row as it is written, cut where it stops to matter; None if it does not matter."""
         out, what = row
-        if out not in self.needed or self.needed[out].max() <= 0:
+        if not self._matters(out):
             return None
         needed = self.needed[out]
         if isinstance(what, Evaluate):
@@ -121,7 +121,8 @@ class _Run:
             smaller = np.append(np.maximum.accumulate(needed[::-1])[::-1][1:], 0)
             smaller[0] = smaller[0] if any(tree.shifts for tree in self.lab.forest) else self.degree
             self._need(what.x, smaller)
-            return [out, "data", what.x, self._level(what.level), self._level(what.at or what.level)]
+            told = [] if what.at is None else [self._level(what.at)]
+            return [out, "data", what.x, self._level(what.level), *told]
         terms: list[Any] = []
         for c, name in what:
             reach = int(np.max(needed - self._lowest(name)))
@@ -132,6 +133,9 @@ class _Run:
             self._need(what[0][1], needed * 0 + 1)
             terms.append([[], what[0][1]])
         return [out, "combine", terms]
+
+    def _matters(self, name: str) -> bool:
+        return name in self.needed and self.needed[name].max() > 0
 
     def _need(self, name: str, powers: np.ndarray) -> None:
         self.needed[name] = np.maximum(self.needed.get(name, 0), powers)
@@ -155,11 +159,8 @@ class _Run:
         """An exact state, or the memory that an endless past leaves."""
         if not name.startswith(("p", "q_")):
             return [name, "exact", self.lab.past if name == "x0" else k]
-        return [
-            name,
-            "given",
-            [_cut(entry, self.needed[name][size]) for entry, size in zip(self.lab.inputs[k], self.sizes, strict=True)],
-        ]
+        needed: list[int] = self.needed[name][self.sizes].tolist()
+        return [name, "given", list(map(_cut, self.lab.inputs[k], needed))]
 
 
 def _times_power(c: Series, power: int) -> Series:
