@@ -14,6 +14,7 @@ _WHERE = {
     "convergence": ("order_gaussian", "order_mixture", "order_started"),
     "derivation": ("Derivation", "derive"),
     "endpoint": ("Reference", "reference"),
+    "explanation": ("Explanation", "explain"),
     "moments": ("Law", "amplification", "law"),
     "order.stiff": ("StiffOrder", "stiff_order"),
     "order.strong": ("StrongOrder", "strong_conditions"),

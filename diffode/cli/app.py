@@ -16,7 +16,19 @@ from typing import Annotated, Any
 
 import typer
 
-from diffode.cli import comparing, deriving, files, laws, listing, running, scaffold, showcase, stability, verifying
+from diffode.cli import (
+    comparing,
+    deriving,
+    explaining,
+    files,
+    laws,
+    listing,
+    running,
+    scaffold,
+    showcase,
+    stability,
+    verifying,
+)
 from diffode.errors import DiffodeError, MissingExtra
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -34,6 +46,7 @@ app.command("law")(laws.law)
 app.command("stability")(stability.stability)
 app.command("sample")(running.sample)
 app.command("derive")(deriving.derive)
+app.command("explain")(explaining.explain)
 app.command("new")(scaffold.new)
 app.command("demo")(showcase.demo)
 

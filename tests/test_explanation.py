@@ -1,0 +1,67 @@
+"""Explanations: published error constants, parents, and what moving a coefficient does."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from diffode.analysis.explanation import combination, explain
+from diffode.analysis.order.proof import prove_order
+from diffode.cli import main
+from diffode.solvers import get_solver
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity", "variable", "constants"),
+    [
+        # the error constants of Adams–Bashforth: −1/2, −5/12, −3/8, −251/720
+        ("ddim", "D", "λ", {1: Fraction(-1, 2)}),
+        ("dpmpp_3m_corrected", "D", "λ", {3: Fraction(-3, 8)}),
+        ("dpm_solver_3m_corrected", "ε", "λ", {3: Fraction(3, 8)}),
+        ("lms", "ε", "ρ", {4: Fraction(-251, 720)}),
+        # "midpoint" has φ_1/2 for φ_2, which adds (1/4 − 1/6) z of the first derivative
+        ("dpmpp_2m", "D", "λ", {2: Fraction(-5, 12), 1: Fraction(-1, 12)}),
+    ],
+)
+def test_error_constants(name: str, quantity: str, variable: str, constants: dict[int, Fraction]) -> None:
+    error = explain(name).error
+    assert error is not None
+    assert (error.quantity, error.variable, dict(error.constants)) == (quantity, variable, constants)
+
+
+def test_stages_err_in_more_than_the_path_shows() -> None:
+    found = explain("dpm_solver_2")
+    assert found.error is None
+    assert "D_y(D_y(D))" in str(found)
+    assert [move.order for move in found.moves] == [0, 0, 1, 2]
+
+
+def test_parents_are_the_laws() -> None:
+    assert "With order=1 its rule is ddim." in explain("dpmpp_2m").parents
+
+
+def test_noise_is_said() -> None:
+    found = explain("dpmpp_sde")
+    assert (found.order, found.moves) == (None, ())
+    assert "It draws noise" in str(found)
+
+
+def test_combination_takes_as_few_columns_as_it_needs() -> None:
+    a, b = [Fraction(1), Fraction(0), Fraction(2)], [Fraction(0), Fraction(1), Fraction(0)]
+    assert combination([a, b], [Fraction(3), Fraction(0), Fraction(6)]) == (3,)
+    assert combination([a, b], [Fraction(3), Fraction(1), Fraction(6)]) == (3, 1)
+    assert combination([a, b], [Fraction(3), Fraction(1), Fraction(5)]) is None
+
+
+@pytest.mark.parametrize("name", ["singlestep_2(r1=0.3)", "res_3s(c2=0.3, c3=0.7)"])
+def test_rounded_coefficients_do_not_cost_the_order(name: str) -> None:
+    solver = get_solver(name)
+    assert prove_order(solver).order == solver.order
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "ddim"]) == 0
+    assert "α_t h^2 (−1/2 dD/dλ)" in capsys.readouterr().out
+    assert main(["explain", "dim"]) == 2
+    assert "did you mean" in capsys.readouterr().err
