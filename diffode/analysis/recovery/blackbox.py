@@ -40,7 +40,8 @@ class Recovered(Plan):
     Attributes
     ----------
     table : Table
-        The coefficients, of x_T as the sampler takes it, of the outputs and of the normals.
+        The coefficients, of x_T as the sampler takes it, of the outputs and of the normals: those that it draws, or,
+        where they are more than its states, as many as give the same law.
     process : Process
     scale : float
         What the model sees first, in units of x_T; a plan's input is `scale` times what the sampler takes.
@@ -156,7 +157,7 @@ def recover(
     rows = box.coefficients(count)
     precision = box.test(rows, count)
     end = _final(process, grid, level, final)
-    table = Table((*count.levels, end), prediction, rows)
+    table = Table((*count.levels, end), prediction, rows).compact
     scale, started = table.started
     start = grid[0] if grid is not None else count.levels[0]
     plan = plan_of(started, start, name or _name(sampler), max(1e-13, 4 * precision))

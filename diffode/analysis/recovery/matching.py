@@ -66,11 +66,11 @@ class Match:
         return not self.differs
 
     def __str__(self) -> str:
-        kept = [gap for gap in self.gaps if gap <= self.same]
+        kept = [gap for gap in self.gaps[1:] if gap <= self.same]  # the first row is x_T, whatever the method
         if self.exact:
             return f"{self.solver} to {self.gap:.0e}"
         if not kept:
-            return f"not {self.solver}: every row differs, by up to {self.gap:.1g}"
+            return f"no registered solver; the nearest, {self.solver}, differs in every step (by up to {self.gap:.1g})"
         where = [i for i in self.differs if i < len(self.gaps) - 1]
         parts = ["the final state"] * (len(where) < len(self.differs))
         if where:

@@ -100,26 +100,25 @@ class Driven:
         scheduler = deepcopy(self.scheduler)
         times, scaled = list(scheduler.timesteps), False
         for t, after, planned in zip(times, [*times[1:], None], self.levels, strict=False):
-            level = self._level(scheduler, planned)
+            factor = _factor(scheduler, x, t)
             if hasattr(scheduler, "precondition_outputs"):
-                scheduler.scale_model_input(x, t)
-                out = _raw(scheduler, model(x, level), x, float(level.sigma))
+                out = _raw(scheduler, model(x, planned), x, float(planned.sigma))
             else:
-                factor = _factor(scheduler, x, t)
                 scaled = scaled or factor != 1.0
-                out = model(factor * x, level)
+                out = model(factor * x, self._level(planned, factor))
             jump = {"prev_timestep": after} if "prev_timestep" in signature(scheduler.step).parameters else {}
             x = scheduler.step(out, t, x, return_dict=False, **jump)[0]
         return x * float(self.levels[-1].alpha) if scaled else x
 
-    def _level(self, scheduler: Any, planned: Level) -> Level:
-        """Where the next evaluation is: as planned, or at the middle that a second stage has chosen."""
-        if getattr(scheduler, "state_in_first_order", True):
+    def _level(self, planned: Level, factor: float) -> Level:
+        """Where the next evaluation is: as planned, or at the middle that a second stage has chosen.
+
+        A scheduler that works in x/α shows the network α x/α, α = 1/√(1 + ρ²), and so gives ρ away.
+        """
+        if factor == 1.0:
             return planned
-        middle = getattr(scheduler, "mid_point_sigma", None)
-        if middle is None and hasattr(scheduler, "sigmas_interpol"):
-            middle = scheduler.sigmas_interpol[scheduler.step_index]
-        return planned if middle is None else _on(self.process, rho=float(middle))
+        rho = float(np.sqrt(1 / factor**2 - 1))
+        return planned if abs(rho / float(planned.rho) - 1) < _ROUNDING else _on(self.process, rho=rho)
 
 
 def _factor(scheduler: Any, x: Array, t: Any) -> float:

@@ -94,6 +94,26 @@ class Table:
         steps[1:, 0] = ratio
         return steps
 
+    @cached_property
+    def compact(self) -> Table:
+        """The same law with no more normals than states, where a sampler makes its noise of many (a Brownian tree)."""
+        first = 1 + self.nfe
+        weights = self.increments[:, first:]
+        drawing = np.flatnonzero(np.any(weights != 0, axis=1))
+        if weights.shape[1] <= len(drawing):
+            return self
+        fewer = np.asarray(
+            np.linalg.qr(weights[drawing].T, mode="r")
+        ).T  # lower triangular: each state needs one more at most
+        fewer = fewer * np.where(np.diag(fewer) < 0, -1.0, 1.0)
+        size = np.max(np.abs(fewer), axis=1, keepdims=True)
+        noise = np.zeros((len(weights), fewer.shape[1]))
+        noise[drawing] = np.where(np.abs(fewer) > 1e-13 * size, fewer, 0.0)
+        for i, ratio in enumerate(self.increments[1:, 0], 1):
+            noise[i] += ratio * noise[i - 1]
+        noise = noise[:, np.any(noise != 0, axis=0)]
+        return Table(self.levels, self.prediction, np.hstack([self.rows[:, :first], noise]))
+
 
 def plan_of(table: Table, start: Level, solver: str, negligible: float) -> Plan:
     """A plan with this table, each row as short as it can be.
