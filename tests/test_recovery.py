@@ -142,6 +142,26 @@ def test_a_seed_that_is_used_twice_gives_one_noise_twice() -> None:
     assert len(de.recover(sampler, de.EDM()).noises) == 1
 
 
+def test_a_brownian_tree_is_one_normal_for_each_step() -> None:
+    """Noise made of many draws, some of them shared, has the law of as many normals as there are steps."""
+
+    def sampler(model: Any, x: np.ndarray, tree: bool = True) -> np.ndarray:
+        generator = np.random.default_rng(0)
+        for a, b in pairwise(SIGMAS[:-1]):
+            parts = [generator.standard_normal(x.shape) for _ in range(4 if tree else 1)]
+            scale = b * np.sqrt(1 - (b / a) ** 2) / np.sqrt(len(parts))
+            x = x + (b - a) * (1 + b / a) * model(x, a) + scale * sum(parts)
+        return x
+
+    tree, plain = (
+        de.recover(lambda model, x, kind=kind: sampler(model, x, kind), de.EDM(), final=SIGMAS[-2])
+        for kind in (True, False)
+    )
+    assert len(tree.noises) == len(plain.noises) == len(tree) - 2 * tree.nfe
+    assert np.max(np.abs(tree.table.rows - plain.table.rows)) < 1e-13
+    assert tree.matches(["ddpm"])[0].exact
+
+
 def test_a_start_that_differs_does_not_hide_the_rest() -> None:
     def sampler(model: Any, x: np.ndarray) -> np.ndarray:
         past: list[np.ndarray] = []
@@ -187,6 +207,33 @@ def test_an_example_of_the_state_too_small_for_one_run_takes_several() -> None:
     wide = de.recover(k_dpmpp_2m, de.EDM(), prediction="x0")
     assert set(shapes) == {(1, 2)}
     assert np.array_equal(found.table.rows, wide.table.rows)
+
+
+DRAWS = {
+    "randn": lambda torch, x: torch.randn(x.shape, dtype=x.dtype),
+    "randn of a generator": lambda torch, x: torch.randn(
+        x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype
+    ),
+    "randn_like": lambda torch, x: torch.randn_like(x),
+    "normal": lambda torch, x: torch.normal(torch.zeros_like(x), 1.0),
+    "normal of a size": lambda torch, x: torch.normal(0.0, 1.0, x.shape, dtype=x.dtype),
+    "normal_": lambda torch, x: torch.empty_like(x).normal_(),
+    "numpy randn": lambda torch, x: x.new_tensor(np.random.randn(*x.shape)),  # noqa: NPY002
+    "numpy normal": lambda torch, x: x.new_tensor(np.random.normal(0.0, 1.0, x.shape)),  # noqa: NPY002
+    "numpy standard_normal": lambda torch, x: x.new_tensor(np.random.standard_normal(x.shape)),  # noqa: NPY002
+    "numpy generator": lambda torch, x: x.new_tensor(np.random.default_rng(1).normal(size=x.shape)),
+}
+
+
+@pytest.mark.parametrize("way", DRAWS)
+def test_every_way_to_draw_is_seen(way: str) -> None:
+    torch = pytest.importorskip("torch")
+
+    def sampler(model: Any, x: Any) -> Any:
+        return x - 2.0 * model(x, 2.0) + 0.25 * DRAWS[way](torch, x)
+
+    rows = de.recover(sampler, de.EDM(), final=1.0, backend="torch").table.rows
+    assert np.array_equal(rows, [[1.0, 0.0, 0.0], [1.0, -2.0, 0.25]])
 
 
 def test_generators_are_as_before() -> None:
@@ -294,49 +341,3 @@ def test_order_from_outside_is_that_of_the_solver(name: str) -> None:
     assert (measured.mixture is None) == (name == "ddpm")
     for slope in (measured.mixture, measured.gaussian):
         assert slope is None or slope.judge(solver.reaches or solver.order) == "PASS", slope
-
-
-# --- schedulers of diffusers ----------------------------------------------------------------------------
-
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "DDIMScheduler": ("ddim", {"clip_sample": False}),
-    "DDPMScheduler": ("ddpm", {"clip_sample": False}),
-    "EulerDiscreteScheduler": ("ddim", {}),
-    "HeunDiscreteScheduler": ("heun", {}),
-    "KDPM2DiscreteScheduler": ("dpm2", {}),
-    "DPMSolverMultistepScheduler": ("dpmpp_2m", {}),
-    "UniPCMultistepScheduler": ("unipc_2", {}),
-    "EDMEulerScheduler": ("ddim", {}),
-    "FlowMatchEulerDiscreteScheduler": ("euler_t", {}),
-    "FlowMatchHeunDiscreteScheduler": ("heun_t", {}),
-}  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers, on NumPy 2
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_scheduler_of_diffusers_is_recognised(name: str) -> None:
-    """In single precision, as shipped."""
-    diffusers = pytest.importorskip("diffusers")
-    wanted, config = SCHEDULERS[name]
-    found = de.recover(getattr(diffusers, name)(**config), steps=6)
-    best = found.matches([wanted])[0]
-    assert best.exact, best
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_scheduler_that_clips_is_refused() -> None:
-    diffusers = pytest.importorskip("diffusers")
-    with pytest.raises(de.SolverError, match="not linear in the model's output"):
-        de.recover(diffusers.DDIMScheduler(), steps=6)
-
-
-def test_a_scheduler_without_levels_is_refused() -> None:
-    class Odd:
-        def set_timesteps(self, steps: int) -> None:
-            self.timesteps = list(range(steps))
-
-        def step(self, out: Any, t: Any, x: Any) -> Any:
-            return x
-
-    with pytest.raises(de.SolverError, match="Odd has neither alphas_cumprod nor sigmas"):
-        de.recover(Odd())
