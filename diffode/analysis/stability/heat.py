@@ -1,4 +1,4 @@
-"""The picture of an `AmplificationMap`: where a solver amplifies, and how far its steps are from too long."""
+"""Pictures: where a solver amplifies along a schedule, and where its second moments stay bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from diffode.analysis.style import COLOURS, INK, figure
 
 if TYPE_CHECKING:
+    from diffode.analysis.stability.mean_square import MeanSquare
     from diffode.analysis.stability.schedule import AmplificationMap
 
 SPAN = 4.0
@@ -97,3 +98,40 @@ def _steps(axes: Any, found: AmplificationMap) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper left", ncols=2, borderaxespad=0.2)
+
+
+def mean_square_region(found: MeanSquare) -> Any:
+    """Where second moments stay bounded; in the additive test the stationary variance over the exact one, in colours.
+
+    Parameters
+    ----------
+    found : MeanSquare
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    drawing = figure(400, 300)
+    axes = drawing.subplots()
+    stable, h, kappa = found.stable.T, found.steps, found.rates
+    if found.test == "additive":
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.where(stable & found.exact[:, None], found.variance.T / found.exact_variance[:, None], np.nan)
+            shown = np.clip(np.log2(ratio), -np.log2(SPAN), np.log2(SPAN))
+        mesh = axes.pcolormesh(h, kappa, shown, cmap="RdBu_r", vmin=-2, vmax=2, shading="nearest", rasterized=True)
+        bar = drawing.colorbar(mesh, ax=axes, ticks=[-2, -1, 0, 1, 2], pad=0.02)
+        bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
+        bar.set_label("variance, as a multiple of the exact one")
+    else:
+        axes.contourf(h, kappa, stable, levels=[0.5, 1.5], colors=[COLOURS["blue"]], alpha=0.25)
+    axes.contour(h, kappa, found.radius.T, levels=[1.0], colors=[INK], linewidths=1.4)
+    edge = (1 + (found.tau * found.noise) ** 2) / (1 + found.tau**2)
+    label = "the equation is stable above"
+    axes.axhline(edge, color=COLOURS["vermilion"], linestyle="--", linewidth=1.4, marker="none", label=label)
+    axes.legend(loc="upper right")
+    axes.set(xscale="log", xlabel="step h in λ", ylabel="rate κ (guidance, on data at a point)")
+    axes.set(ylim=(min(0.0, kappa[0]), kappa[-1]))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    noise = f", μ = {found.noise:g}" if found.test == "multiplicative" else ""
+    axes.set_title(f"{found.solver}: mean square, {found.test}{noise}")
+    return drawing

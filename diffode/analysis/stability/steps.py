@@ -135,30 +135,40 @@ def _cuts(plan: Plan, weights: dict[str, dict[int, Any]]) -> tuple[list[int], li
 # --- amplification ------------------------------------------------------------------------------------------
 
 
-def step_radii(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> np.ndarray:
-    """The spectral radius of every step, each register in its unit; shape (steps, …, d).
+def scaled_steps(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> list[tuple[np.ndarray, np.ndarray]]:
+    """M_n and N_n with every register in its unit, filled up to one size: what is not remembered is 0.
 
     Parameters
     ----------
     plan : Plan
     maps : sequence of StepMap
-        Its steps. NaN comes out where a state has no variance.
+        Its steps. What is not finite comes out where a state has no variance.
     guidance : Guidance
     """
     size = max(len(names) for m in maps for names in (m.before, m.after))
-    units = _units(plan, guidance)
-    out: list[np.ndarray] = []
+    units = _units(plan, maps, guidance)
+    out: list[tuple[np.ndarray, np.ndarray]] = []
     with np.errstate(all="ignore"):
         for m in maps:
             before, after = (np.stack([units[name] for name in names], axis=-1) for names in (m.before, m.after))
-            scaled = np.zeros((*m.matrix.shape[:-2], size, size))
-            scaled[..., : len(m.after), : len(m.before)] = m.matrix * before[..., None, :] / after[..., :, None]
-            radius = np.max(abs(np.linalg.eigvals(np.where(np.isfinite(scaled), scaled, 0.0))), axis=-1)
-            out.append(np.where(np.isfinite(scaled[..., 0, 0]), radius, np.nan))
+            matrix = np.zeros((*m.matrix.shape[:-2], size, size))
+            noise = np.zeros((*m.noise.shape[:-2], size, m.noise.shape[-1]))
+            matrix[..., : len(m.after), : len(m.before)] = m.matrix * before[..., None, :] / after[..., :, None]
+            noise[..., : len(m.after), :] = m.noise / after[..., :, None]
+            out.append((matrix, noise))
+    return out
+
+
+def step_radii(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> np.ndarray:
+    """The spectral radius of every step, each register in its unit; shape (steps, …, d). See `scaled_steps`."""
+    out: list[np.ndarray] = []
+    for matrix, _ in scaled_steps(plan, maps, guidance):
+        radius = np.max(abs(np.linalg.eigvals(np.where(np.isfinite(matrix), matrix, 0.0))), axis=-1)
+        out.append(np.where(np.isfinite(matrix[..., 0, 0]), radius, np.nan))
     return np.array(out)
 
 
-def _units(plan: Plan, guidance: Guidance) -> dict[str, np.ndarray]:
+def _units(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> dict[str, np.ndarray]:
     """√v for a state, as much for what predicts it, and the sum of its terms for what is combined of them."""
     states = dict(zip(plan.states, guidance.deviations(plan.levels), strict=True))
     units = {plan.inputs[0]: states[plan.states[0]]}
@@ -173,5 +183,7 @@ def _units(plan: Plan, guidance: Guidance) -> dict[str, np.ndarray]:
         elif isinstance(row, Combine):
             units[row.out] = np.sum([abs(c) * units[name] for c, name in row.terms], axis=0)
         else:
-            units[row.out] = np.zeros_like(guidance.eigenvalues)
+            units[row.out] = np.ones_like(guidance.eigenvalues)
+    for name in {name for m in maps for name in (*m.before, *m.after)} - set(units):
+        units[name] = np.ones_like(guidance.eigenvalues)  # a normal that is used again
     return units
