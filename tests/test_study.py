@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from analysis import orders
+from analysis import liars, orders
 from diffode.solvers import registry, verified
 
 CERTIFICATES = {entry["solver"]: entry for entry in json.loads(orders.CERTIFICATES.read_text(encoding="utf-8"))}
@@ -31,3 +31,20 @@ def test_the_table_is_that_of_the_certificates() -> None:
     ordered = {name: CERTIFICATES[name] for name in registry()}
     assert (orders.RESULTS / "orders.md").read_text(encoding="utf-8") == orders.table(ordered) + "\n"
     assert verified.load() == orders.shipped(ordered)
+
+
+# --- methods of known order ---------------------------------------------------------------------------------
+
+ENTRIES = json.loads(liars.VERDICTS.read_text(encoding="utf-8"))
+
+
+def test_no_verdict_on_hundreds_of_methods_is_false() -> None:
+    assert len(ENTRIES) >= 300
+    assert not [e for e in ENTRIES if e["honest"] == "FAIL" or e["liar"] == "PASS"]
+    assert (liars.RESULTS / "liars.md").read_text(encoding="utf-8") == liars.table(ENTRIES) + "\n"
+
+
+@pytest.mark.parametrize("index", [3, 5, 8])
+def test_a_method_is_judged_as_the_table_says(index: int) -> None:
+    entry = ENTRIES[index]
+    assert liars.verdicts(index, entry["seed"]) == entry
