@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,10 @@ class Certificate:
             **self.facts,
             "checks": [check.as_dict() for check in self.checks],
         }
+
+    def portable(self) -> Certificate:
+        """The same without the rule itself, which does not travel between processes: verdicts, slopes and facts."""
+        return replace(self, subject=None, checks=tuple(replace(check, proof=None) for check in self.checks))
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The certificate as JSON text; written to a file if one is named."""
