@@ -42,6 +42,7 @@ docs: $(VENV)/.dev ## run what the README and docs/ show, and follow their links
 figures: $(VENV)/.core ## draw the figures of a paper into paper_figs/out
 	$(PY) -m paper_figs.convergence_exponential_multistep
 	$(PY) -m paper_figs.deis_polynomial_variables
+	$(PY) -m paper_figs.guidance_amplification
 
 bench: $(VENV)/.bench ## time what diffode itself costs
 	$(PY) benchmarks/overhead.py --fast --quiet

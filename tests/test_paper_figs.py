@@ -8,12 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from diffode.analysis.style import look
 from paper_figs import (
     convergence_exponential_multistep,
     deis_polynomial_variables,
+    guidance_amplification,
     order_stars,
     stability_exponential,
     stability_momentum,
@@ -23,6 +25,7 @@ from paper_figs.page import COLUMN, OUT, PAGE, TEXT, save
 FIGURES: dict[ModuleType, Callable[[], Any]] = {
     convergence_exponential_multistep: lambda: convergence_exponential_multistep.compute(counts=(10, 20, 40, 80)),
     deis_polynomial_variables: lambda: deis_polynomial_variables.compute(samples=16),
+    guidance_amplification: lambda: guidance_amplification.compute(scales=np.linspace(1.0, 10.0, 10), steps=10),
     order_stars: lambda: order_stars.compute(points=80),
     stability_exponential: lambda: stability_exponential.compute(points=80),
     stability_momentum: lambda: stability_momentum.compute(points=80),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SPAN = 4.0
 """Amplifications from 1/SPAN to SPAN have colours of their own."""
 
+COLOURING: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -np.log2(SPAN), "vmax": np.log2(SPAN)}
+"""How log₂ of an amplification is coloured: red where it grows, blue where it fades."""
+
 
 def heat_map(found: AmplificationMap) -> Any:
     """The heat map over (step, eigenvalue), and below it the steps beside the largest stable ones.
@@ -55,8 +58,6 @@ def heat(axes: Any, edges: np.ndarray, rows: np.ndarray, values: np.ndarray) -> 
     matplotlib QuadMesh
         Of log₂ of the values.
     """
-    from matplotlib.colors import TwoSlopeNorm
-
     with np.errstate(divide="ignore"):
         shown = np.clip(np.log2(values), -np.log2(SPAN), np.log2(SPAN))
     logarithmic = bool(rows[0] > 0) and len(rows) > 1
@@ -67,10 +68,7 @@ def heat(axes: Any, edges: np.ndarray, rows: np.ndarray, values: np.ndarray) -> 
         places[-1:] + (places[-1] - middles[-1] if len(rows) > 1 else 0.5),
     )
     ends = np.concatenate([outer[0], middles, outer[1]])
-    norm = TwoSlopeNorm(0.0, -np.log2(SPAN), np.log2(SPAN))
-    mesh = axes.pcolormesh(
-        edges, 10**ends if logarithmic else ends, shown, cmap="RdBu_r", norm=norm, rasterized=True, linewidth=0
-    )
+    mesh = axes.pcolormesh(edges, 10**ends if logarithmic else ends, shown, rasterized=True, linewidth=0, **COLOURING)
     if logarithmic:
         axes.set_yscale("log")
     else:
@@ -118,7 +116,7 @@ def mean_square_region(found: MeanSquare) -> Any:
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(stable & found.exact[:, None], found.variance.T / found.exact_variance[:, None], np.nan)
             shown = np.clip(np.log2(ratio), -np.log2(SPAN), np.log2(SPAN))
-        mesh = axes.pcolormesh(h, kappa, shown, cmap="RdBu_r", vmin=-2, vmax=2, shading="nearest", rasterized=True)
+        mesh = axes.pcolormesh(h, kappa, shown, shading="nearest", rasterized=True, **COLOURING)
         bar = drawing.colorbar(mesh, ax=axes, ticks=[-2, -1, 0, 1, 2], pad=0.02)
         bar.ax.set_yticklabels(["¼", "½", "1", "2", "4"])
         bar.set_label("variance, as a multiple of the exact one")
