@@ -25,8 +25,8 @@ _WHERE = {
     "soundness": ("consistency", "zero_stability"),
     "stability": ("Recursion", "Region"),
     "stochastic": ("noise_level", "strong_order", "weak_order", "weak_order_mixture"),
-    "stability.mean_square": ("MeanSquare", "mean_square", "second_moments"),
     "stability.barrier": ("Barrier", "guidance_barrier"),
+    "stability.mean_square": ("MeanSquare", "mean_square", "second_moments"),
     "stability.schedule": ("AmplificationMap", "GuidanceLimit", "amplification_map", "guidance_limit"),
     "verification": ("evaluations_per_step", "verify"),
 }
