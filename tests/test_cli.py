@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffode.analysis.order import checker
 from diffode.cli import app, inputs, running, scaffold, showcase, verifying
 from diffode.solvers import get_solver, list_solvers, verified
 
@@ -116,7 +117,24 @@ def test_verify_one_solver(run):
     assert (found["solver"], found["claimed_order"], found["verdict"]) == ("ddim", 1.0, "PASS")
     names = [check["name"] for check in found["checks"]]
     assert names == NAMES
-    assert all({"name", "verdict", "value", "expected", "window", "detail"} == set(check) for check in found["checks"])
+    assert all(
+        {"name", "verdict", "value", "expected", "window", "detail"} == set(check) - {"proof"}
+        for check in found["checks"]
+    )
+
+
+def test_verify_writes_a_proof(run, tmp_path: Path):
+    done = run("verify ddim --proof proof.json")
+    assert done.code == 0
+    assert f"python {checker.__file__} proof.json" in done.err
+    assert checker.check(json.loads((tmp_path / "proof.json").read_text(encoding="utf-8"))).startswith(
+        "ddim has order 1"
+    )
+    for words, reason in (("ddim euler", "a file holds one proof"), ("ddpm", "draws noise")):
+        refused = run(f"verify {words} --proof other.json")
+        assert refused.code == 2
+        assert reason in refused.err
+        assert not (tmp_path / "other.json").exists()
 
 
 def test_verify_prints_a_table_without_colour_when_piped(tmp_path: Path):

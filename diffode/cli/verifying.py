@@ -32,6 +32,7 @@ def verify(
     Exit code: 0 when every verdict is PASS, 1 when one is FAIL, 2 for bad input, 3 when some are INCONCLUSIVE and none
     FAIL.
     """
+    from diffode.analysis.order.fixed_point import probe
     from diffode.analysis.verification import verify
     from diffode.process import named
 
@@ -40,6 +41,8 @@ def verify(
     files.check_writable(proof)
     if proof is not None and len(chosen) > 1:
         raise DiffodeError(f"--proof {proof}: a file holds one proof; verify the {len(chosen)} solvers one by one")
+    if proof is not None and not probe(chosen[0]).is_deterministic:
+        raise DiffodeError(f"--proof {proof}: {chosen[0].name} draws noise, so its order is measured, not proved")
     if report is not None:
         inputs.require("matplotlib", "plot")
         files.check_folder(report)
@@ -65,9 +68,8 @@ def write_proof(certificate: Certificate, path: str) -> None:
 
     found = next((check.proof for check in certificate.checks if check.proof is not None), None)
     if found is None:
-        raise DiffodeError(
-            f"--proof {path}: the order of {certificate.solver} is not proved, so there is no proof to write"
-        )
+        why = certificate["order_proof"].detail
+        raise DiffodeError(f"--proof {path}: the order of {certificate.solver} is not proved: {why}")
     files.write_text(path, found.to_json())
     if path != files.STDOUT:
         terminal.console(stderr=True).print(

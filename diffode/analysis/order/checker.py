@@ -2,9 +2,9 @@
 """Accept or reject an order proof: python checker.py FILE, as `diffode verify --proof FILE` writes it.
 
 Let y′ = e^u D(y, u), one unknown per rooted tree, D_v = u^k (y_0 − 1)^m ∏ y_c. The file holds a method's table as
-series in h modulo 2^61 − 1, on a process α(u), t(u) and steps that random.Random("name seed") must draw. The exact
-solution is made by Picard iteration, the numerical one from the table; they must differ as the file says. The order is
-k − 1 if the first error, at h^k, accumulates, else k. That the table is the named method's is for diffode to say.
+series in h modulo 2^61 − 1, on a process α(u), t(u) and steps that random.Random("name seed") draws. By Picard
+iteration and from the table come the exact and the numerical solution; they must differ as the file says. The order is
+the least k − (degree in the steps taken of the error at h^k). Whether the table is the named method's, diffode says.
 """
 
 import json
@@ -58,9 +58,9 @@ class Run:  # the table on one grid, computed again
         bend = {"rough": 0, "uniform": 0, "smooth": pow(3, -1, P)}[self.spacing]
         self.nodes = dict(enumerate(map(Series, self.levels)))
         need(len(run) == 13 and not any(u.c[0] for u in self.nodes.values()), "a level does not tend to λ = 0")
-        rho, time = ([u.into(jet) for u in self.nodes.values()] for jet in (self.decay, self.time))
-        sigma, lam = map(self.sigma, self.nodes.values()), [self.minus * u for u in self.nodes.values()]
-        place = list({"rho": rho, "t": time, "sigma": sigma, "lam": lam}[self.variable])  # falls with each step
+        self.sigma = (Series(self.alpha[: Series.n]) * Series(self.decay)).c
+        falling = {"rho": self.decay, "t": self.time, "sigma": self.sigma, "lam": [0, P - 1]}[self.variable]
+        place = [u.into(falling) for u in self.nodes.values()]
         for k in range(past + free + 1):
             m = sum(steps[past:k]) - sum(steps[k:past])
             gap = place[k] + self.minus * place[past] + Series([0, m % P, m * m * bend % P])
@@ -80,7 +80,7 @@ class Run:  # the table on one grid, computed again
             self.errors.append([(x + self.minus * u.into(jet)).c for x, jet in pairs])
         need(json.dumps(self.errors) == json.dumps(self.residuals), "the residuals are others")
         need(self.shifts or not any(any(step[-1]) for step in self.errors), "trees with δ-leaves are missing")
-        need(free > 3 + sum(how == "given" for _, how, *_ in self.inputs), "too few steps: an error may still appear")
+        need(free > 4 + sum(how == "given" for _, how, *_ in self.inputs), "too few steps: an error may still appear")
 
     def grown(self, k, m, children):  # a tree with one leaf more
         yield from [(k + 1, m, children), (k, m, tuple(sorted([*children, (0, 0, ())])))]
@@ -88,11 +88,8 @@ class Run:  # the table on one grid, computed again
         for i, child in enumerate(children):
             yield from ((k, m, tuple(sorted([*children[:i], g, *children[i + 1 :]]))) for g in self.grown(*child))
 
-    def sigma(self, u):
-        return u.into(self.alpha) * u.into(self.decay)
-
     def scaled(self, name, u):
-        shrink = self.sigma(u).inverse()
+        shrink = u.into(self.sigma).inverse()
         return [entry * shrink for entry in self.registers[name]]
 
     def data(self, y, u):
@@ -114,9 +111,8 @@ class Run:  # the table on one grid, computed again
             parts = [[Series(c) * x for x in self.registers[name]] for c, name in what]
             return [sum(entries, self.zero) for entries in zip(*parts, strict=True)]
         if how == "exact":
-            u = self.nodes[what]
-            need(what <= self.past, "an input lies ahead")
-            return [u.into(jet) * self.sigma(u) for jet in self.jets]
+            u = need(what <= self.past, "an input lies ahead") or self.nodes[what]
+            return [u.into(jet) * u.into(self.sigma) for jet in self.jets]
         y = self.scaled(what, self.nodes[where])
         need(how == "data" and (self.shifts or y[-1].c == self.one.c), "trees with δ-leaves are missing")
         return self.data(y, self.nodes[where if told < 0 else told])
@@ -128,23 +124,26 @@ def check(proof):
     main, equal = (runs := [Run(run, name, highest) for run in proof["runs"]])[0], runs[-1]
     first = next((k for k in range(highest + 2) if any(e[k] for step in main.errors for e in step)), highest + 1)
     need(equal.spacing == "uniform" and len(runs) < 3 and main.variable == equal.variable, "a run is missing")
-    rows = [r for r in zip(*([e[first] for e in step[:-1]] for step in equal.errors), strict=True) if any(r)]
-    moves = [[(y - x) % P for x, y in pairwise(row)][-3:] for row in rows]  # whose limit (Aitken) is not 0 if it grows
-    grows = not rows or any((a * c - b * b if (a - 2 * b + c) % P else c) % P for a, b, c in moves)
-    order = min(first - grows, highest)
+    order = highest
+    for k in range(first, highest + 2):
+        rows = [r for r in zip(*([e[k] for e in step[:-1]] for step in equal.errors), strict=True) if any(r)]
+        degree = not rows and k == first
+        for m in (1, 2):  # if the m-th differences do not tend (Aitken) to 0
+            rows = [[(y - x) % P for x, y in pairwise(row)] for row in rows]
+            degree = m if any((a * c - b * b if (a - 2 * b + c) % P else c) % P for *_, a, b, c in rows) else degree
+        order = min(order, k - degree)
     true = dict(proof, format=1, highest=highest, order=order, complete=order < highest)
     need(json.dumps(proof) == json.dumps(true) and len(proof) == 6, f"what it claims is not so: the order is {order}")
-    least, chance = "" if order < highest else "at least ", len(main.trees) * (highest + 1) * 4 * Series.n**2 / P
-    return f"{name} has {least}order {order} on {main.spacing} steps in {main.variable}; chance of error {chance:.0e}"
+    more, chance = " or more" * (order == highest), len(main.trees) * (highest + 1) * 4 * Series.n**2 / P
+    return f"{name} has order {order}{more} on {main.spacing} steps in {main.variable}; chance of error {chance:.0e}"
 
 
 if __name__ == "__main__":
-    status, result = 2, "cannot read a proof; use: python checker.py FILE"
+    code, result = 2, "cannot read a proof (python checker.py FILE)"
     try:
         content = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-        status, result = 1, "rejected"
-        status, result = 0, f"accepted: {check(content)}"
+        code, result = 1, "rejected"
+        code, result = 0, f"accepted: {check(content)}"
     except Exception as problem:
-        result = f"{result}: {problem!r}"
-    print(result)
-    sys.exit(status)
+        result += f": {problem!r}"
+    sys.exit(print(result) or code)

@@ -50,6 +50,8 @@ class JetProcess:
         Whether numbers are taken modulo a prime or are fractions.
     generic : bool
         Whether jets, and the ratios of steps that go with them, are random; small numbers that can be read if not.
+    over : type of Series, optional
+        Series over another field.
     """
 
     alpha_jet: tuple[Scalar, ...]
@@ -57,6 +59,7 @@ class JetProcess:
     degree: int
     modular: bool
     generic: bool = True
+    over: type[Series] | None = None
 
     @staticmethod
     def random(degree: int, random: Random) -> JetProcess:
@@ -83,7 +86,7 @@ class JetProcess:
     @property
     def kind(self) -> type[Series]:
         if not self.modular:
-            return Series
+            return self.over or Series
         return ModularSeries if self.generic else ReadableSeries
 
     def variable(self) -> Series:
@@ -148,7 +151,15 @@ class JetGrid:
     ratios: tuple[Scalar, ...] = ()
 
 
-def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable: str, random: Random) -> JetGrid:
+def jet_grid(
+    process: JetProcess,
+    past: int,
+    ahead: int,
+    spacing: str,
+    variable: str,
+    random: Random,
+    ratios: Sequence[Scalar] | None = None,
+) -> JetGrid:
     """A grid around λ = 0.
 
     Parameters
@@ -162,9 +173,11 @@ def jet_grid(process: JetProcess, past: int, ahead: int, spacing: str, variable:
         The variable in which that holds.
     random : Random
         Where the ratios come from.
+    ratios : sequence, optional
+        The steps in h themselves, in order.
     """
     h = process.variable()
-    ratios = [_ratio(spacing, process, random) for _ in range(past + ahead)]
+    ratios = ratios or [_ratio(spacing, process, random) for _ in range(past + ahead)]
     offsets = [sum(ratios[past:k], Fraction(0)) - sum(ratios[k:past], Fraction(0)) for k in range(past + ahead + 1)]
     moves = [h * c for c in offsets]
     if spacing == "smooth":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
 from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
 from diffode.analysis.order.modular import Block, readable
+from diffode.analysis.order.symbols import series_over
 from diffode.analysis.order.systems import Vector, combine, evaluate, exact_block, minus, run, scaled
 from diffode.analysis.order.trees import Tree, exact, needed, trees
 from diffode.errors import PlanError
@@ -35,6 +37,8 @@ class Laboratory:
         Random jets modulo a prime; jets and ratios that can be read, modulo a prime; the same as fractions.
     only : sequence of Tree, optional
         Not all trees, but those that these need.
+    ratios : sequence, optional
+        Series over the field of these numbers: past steps in units of the one free step, newest first; 1 before.
 
     Attributes
     ----------
@@ -51,10 +55,11 @@ class Laboratory:
         seed: int = 0,
         numbers: str = "generic",
         only: Sequence[Tree] | None = None,
+        ratios: Sequence[Any] | None = None,
     ) -> None:
         self.solver, self.highest, self.only = solver, highest, only
         self.spacing, self.variable, self.seed = spacing, variable, seed
-        self.free = max(solver.history, 1) + 4
+        self.free = max(solver.history, 1) + 5
         # what was stored while the rule was starting is wrong in h², and gains a power of h in each turn of its history
         self.past = (highest if _keeps(solver) else 2) * max(solver.history, 1) + 1
         for margin in (2, 4, 8, 16):
@@ -63,8 +68,14 @@ class Laboratory:
             self.process = JetProcess.random(degree, random) if numbers == "generic" else JetProcess.plain(degree)
             if numbers == "small":
                 self.process = self.process.modulo()
-            self.past = max(self.past, degree if remembers(solver) else 0)
-            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random)
+            # the fixed point of an endless memory gains a power of h in each turn, and takes one step to a turn
+            self.past = max(self.past, degree + solver.history + 4 if remembers(solver) else 0)
+            steps = None
+            if ratios is not None:
+                self.free, self.process = 1, replace(JetProcess.plain(degree), over=series_over(ratios))
+                self.past = self.past if _keeps(solver) or remembers(solver) else max(solver.history, 1)
+                steps = [*([1] * self.past + [*reversed(ratios)])[-self.past :], 1]
+            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random, steps)
             self.errors = self._run(degree)
             if all(entry.degree > highest + 1 for step in self.errors for entry in step[:1]):
                 return
@@ -151,5 +162,10 @@ def _keeps(solver: Solver) -> bool:
 
 
 def remembers(solver: Solver) -> bool:
-    """Whether what the rule leaves behind depends on how long it has run (a velocity, not a list of past values)."""
-    return any(abs(rate) > 1e-9 for rate in fading_rates(solver))
+    """Whether the rule has a fading memory: a velocity, not a list of past values.
+
+    A second state that the rule carries along (rates of magnitude 1) does not fade: it is what it was made when the
+    rule started, at an exact state, and drifts from there.
+    """
+    rates = fading_rates(solver)
+    return any(rate > 1e-9 for rate in rates) and all(rate < 1 - 1e-6 for rate in rates)
