@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from diffode import phi
 from diffode.errors import SolverError
@@ -260,22 +261,12 @@ def _derivative(function: Callable[[Number], Number], at: Number, edges: Sequenc
         from mpmath import diff
 
         return diff(function, at, direction=1 if at - edges[0] < edges[-1] - at else -1)
-    count = 16
     cell = np.clip(np.searchsorted(edges, at), 1, len(edges) - 1)
     low, high = np.asarray(edges)[cell - 1], np.asarray(edges)[cell]
     radius = np.minimum(0.25, 0.5 * (high - low))
     centre = np.clip(at, low + radius, high - radius)
-    angles = np.pi * (np.arange(count) + 0.5) / count
-    values = np.array([np.asarray(function(centre + radius * np.cos(angle))) for angle in angles])
-    where = np.arccos(np.clip((at - centre) / radius, -1.0, 1.0))
-    total: Number = 0.0
-    for n in range(1, count):  # T_n′(cos x) = n sin(nx)/sin(x)
-        coefficient = 2 / count * np.tensordot(np.cos(n * angles), values, 1)
-        total = total + n * coefficient * _sine_ratio(n, where)
-    slope = total / radius
+    nodes = chebyshev.chebpts1(16)
+    values = np.array([np.asarray(function(centre + radius * node)) for node in nodes])
+    series = np.tensordot(np.linalg.inv(chebyshev.chebvander(nodes, 15)), values, 1)
+    slope = chebyshev.chebval((at - centre) / radius, chebyshev.chebder(series), tensor=False) / radius
     return slope if np.ndim(slope) else float(slope)
-
-
-def _sine_ratio(n: int, x: Number) -> Number:
-    """sin(nx)/sin(x) = Σ e^{i(n − 1 − 2k)x}, a sum of cosines that has no poles."""
-    return sum(np.cos((n - 1 - 2 * k) * x) for k in range(n))

@@ -60,6 +60,13 @@ class Guided(Wrapped):
 
     def __init__(self, conditional: Model, unconditional: Model, scale: float) -> None:
         super().__init__(conditional)
+        if not isinstance(unconditional, Model) or unconditional.process != conditional.process:
+            raise ModelError(
+                f"Guided: the unconditional model must be one of {conditional.process!r} like the conditional one, "
+                f"not {getattr(unconditional, 'process', unconditional)!r}"
+            )
+        if not abs(scale) < float("inf"):
+            raise ModelError(f"Guided: scale must be a finite number, not {scale}")
         self.unconditional, self.scale = unconditional, float(scale)
         self.multiple = conditional.multiple + unconditional.multiple
 

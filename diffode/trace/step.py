@@ -222,7 +222,7 @@ class Step:
         if package_of(variance) in ("float", "array") and not np.all((variance > 0) & (variance < np.inf)):
             raise SolverError(
                 f"{self.tracer.rule.name}: step.noise at step {self.index} (t={a} → {b}) has the variance "
-                f"{shown(variance)} in the clock {piece.clock.name!r}; its levels must differ, the clock be finite at both"
+                f"{shown(variance)} in the clock {piece.clock.name!r}; its levels must differ, and be finite in it"
             )
 
     def normal(self, key: str = "") -> Linear:
