@@ -145,7 +145,7 @@ def test_verify_prints_a_table_without_colour_when_piped(tmp_path: Path):
     assert done.stderr == ""
     assert "order_proof" in done.stdout
     assert "…" not in done.stdout
-    assert len(done.stdout.strip().splitlines()) == 3 + len(NAMES)  # a line for each check, none broken
+    assert len(done.stdout.strip().splitlines()) == 4 + len(NAMES)  # a line for each check, none broken
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["verdict"] == "PASS"
 
 

@@ -9,6 +9,7 @@ from math import isfinite
 
 from diffode.analysis.certificate import Certificate, Check
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
+from diffode.analysis.enclosure import coefficient_error
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
@@ -102,8 +103,17 @@ def verify(
         "source": chosen.source,
         "summary": chosen.summary,
         "theory": theory(chosen),
+        "coefficients": _coefficients(chosen, where),
     }
     return Certificate(chosen.name, chosen.order, tuple(checks), repr(where), facts, subject)
+
+
+def _coefficients(solver: Solver, process: Process) -> str:
+    """How far float coefficients are from the exact ones, on a few equal steps in λ."""
+    try:
+        return str(coefficient_error(solver, uniform_lambda(process, solver.history + 3)))
+    except (DiffodeError, ArithmeticError, TypeError, ValueError) as problem:
+        return f"not compared with exact ones: {problem}"
 
 
 def theory(solver: Solver) -> list[str]:

@@ -95,6 +95,7 @@ def show(certificate: Certificate) -> None:
     terminal.console().print(checks)
     for proved in certificate.facts.get("theory", ()):
         terminal.say(f"proved besides: {proved}")
+    terminal.say(f"in floats: {certificate.facts['coefficients']}")
     terminal.say()
 
 
