@@ -220,7 +220,7 @@ def _inner(name: str) -> str:
     """What stands under a node of an elementary weight."""
     if not name.startswith("["):
         return ""
-    factors = [_factor(child) for child in _children(name)]
+    factors = [_factor(child) for child in children(name)]
     shown = [f if factors.count(f) == 1 else f"{f}^{factors.count(f)}" for f in dict.fromkeys(factors)]
     return " ".join(shown)
 
@@ -230,7 +230,7 @@ def _factor(child: str) -> str:
     return {"λ": "c", "δ": "d"}.get(child, f"(a {inside})" if inside else "a")
 
 
-def _children(name: str) -> list[str]:
+def children(name: str) -> list[str]:
     """The trees between the outer brackets."""
     depth, found = 0, [""]
     for letter in name[1:-1]:
