@@ -250,7 +250,7 @@ class Watched:
     def __init__(self) -> None:
         self.real, self.alive, self.peak, self.calls = get_backend("numpy"), 0, 0, 0
         self.name, self.generator = self.real.name, self.real.generator
-        self.check_state, self.finite = self.real.check_state, self.real.finite
+        self.check_state, self.finite, self.lent = self.real.check_state, self.real.finite, self.real.lent
 
     def note(self, array: np.ndarray) -> np.ndarray:
         self.alive += 1

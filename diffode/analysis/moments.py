@@ -181,6 +181,8 @@ def law(plan: Plan, data: GaussianMixture, start: str = "marginal") -> Law:
     >>> bool(out.variance[0] < out.exact.variance[0])      # DDIM under-disperses
     True
     """
+    if not isinstance(plan, Plan):
+        raise PlanError(f"law: give a plan, made by de.compile(solver, process, grid), not {plan!r}")
     if start not in ("marginal", "prior"):
         raise PlanError(f"law: start must be 'marginal' or 'prior', not {start!r}")
     if len(plan.inputs) != 1:

@@ -7,6 +7,7 @@ The walk over the rows, with registers freed after their last use, is the same f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ Noise = Any
 """A seed, a generator of the backend's library, or a sequence of arrays."""
 
 
+IN_PLACE = "the model changes its input in place; let it work on a copy"
+
+
 class Arrays(Protocol):
     """What a backend must be able to do with its arrays."""
 
@@ -34,6 +38,10 @@ class Arrays(Protocol):
 
     def array(self, values: np.ndarray) -> Array:
         """An array of this backend with the values of a NumPy array."""
+        ...
+
+    def lent(self, x: Array) -> AbstractContextManager[Array]:
+        """x for a model to read; ModelError where the model changes it in place."""
         ...
 
     def combine(self, terms: Sequence[tuple[Number, Array]]) -> Array:
@@ -136,7 +144,8 @@ def _coefficient(c: Any, registers: dict[str, Array]) -> Any:
 
 def _evaluate(arrays: Arrays, plan: Plan, model: Any, row: Evaluate, x: Array) -> Array:
     try:
-        value = model.predict(x, row.level, row.prediction, row.at, row.to, row.output)
+        with arrays.lent(x) as lent:
+            value = model.predict(lent, row.level, row.prediction, row.at, row.to, row.output)
     except ModelError as problem:
         raise ModelError(f"{plan.solver}, step {row.step}: {problem}") from problem
     if not arrays.finite(value):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from diffode.backends.base import seeded
+from diffode.backends.base import IN_PLACE, seeded
 from diffode.errors import ModelError
 from diffode.kinds import Number
 
@@ -29,6 +30,18 @@ def check_state(x: Any) -> None:
 
 def array(values: np.ndarray) -> np.ndarray:
     return values
+
+
+@contextmanager
+def lent(x: np.ndarray) -> Generator[np.ndarray]:
+    view = x.view()
+    view.flags.writeable = False
+    try:
+        yield view
+    except ValueError as problem:
+        if "read-only" not in str(problem):
+            raise
+        raise ModelError(IN_PLACE) from problem
 
 
 def combine(terms: Sequence[tuple[Number, np.ndarray]]) -> np.ndarray:

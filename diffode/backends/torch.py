@@ -6,12 +6,13 @@ on the module to look everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from diffode.backends.base import seeded
+from diffode.backends.base import IN_PLACE, seeded
 from diffode.errors import MissingExtra, ModelError
 from diffode.kinds import Number
 
@@ -40,6 +41,14 @@ def check_state(x: Any) -> None:
 
 def array(values: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(values)
+
+
+@contextmanager
+def lent(x: torch.Tensor) -> Generator[torch.Tensor]:
+    before = None if x.is_inference() else x._version
+    yield x
+    if before is not None and x._version != before:
+        raise ModelError(IN_PLACE)
 
 
 def combine(terms: Sequence[tuple[Number, torch.Tensor]]) -> torch.Tensor:

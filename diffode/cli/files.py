@@ -58,6 +58,8 @@ def replacing(path: str | Path) -> Generator[Path]:
     try:
         yield draft
         draft.replace(path)
+    except OSError as problem:
+        raise DiffodeError(f"cannot write {path}: {problem.strerror or problem}; choose another place") from problem
     finally:
         draft.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from diffode.errors import GridError, ProcessError
-from diffode.kinds import Number, shown
+from diffode.kinds import Number, package_of, shown
 from diffode.plan import Level
 from diffode.process import Process
 
@@ -148,6 +148,12 @@ def noiseless(process: Process) -> Level:
         raise GridError(f"grid: final='zero' needs a level with σ = 0; {problem}") from None
 
 
+def _lost(a: Number, b: Number) -> Any:
+    """Whether two different λ are so near that their difference has no digits left."""
+    near = np.abs(np.subtract(b, a)) <= 16 * np.finfo(float).eps * np.maximum(1.0, np.abs(b))
+    return near & np.not_equal(a, b) & np.isfinite(b)
+
+
 def _check_levels(levels: tuple[Level, ...]) -> None:
     if len(levels) < 2:
         raise GridError(f"grid: needs at least two levels, got {len(levels)}; list the start and the end")
@@ -157,6 +163,11 @@ def _check_levels(levels: tuple[Level, ...]) -> None:
         for name, value in (("t", b.t), ("lam", b.lam)):
             if np.any(np.isnan(np.asarray(value, dtype=float))):
                 raise GridError(f"grid: level {i + 1} is not a number ({name}={value})")
+        if package_of(b.lam) in ("float", "array") and np.any(_lost(a.lam, b.lam)):
+            raise GridError(
+                f"grid: t goes from {a.t} to {b.t} at step {i}, so little that the step is lost in rounding; "
+                "remove one of the two levels"
+            )
         if np.all(forward) or np.all(back):
             directions.append(bool(np.all(forward)))
             if directions[0] == directions[-1]:

@@ -136,7 +136,12 @@ class Solver:
         return (inspect.getdoc(self.rule) or "").partition("\n")[0]
 
     def __call__(self, step: Step) -> Any:
-        return self.rule(step, **self.options)
+        try:
+            return self.rule(step, **self.options)
+        except SystemExit as leaving:
+            raise SolverError(
+                f"{self.name}: the rule ends the program (SystemExit); let it return a state"
+            ) from leaving
 
     def __repr__(self) -> str:
         return f"<solver {self.name}: order {self.order:g}, prediction {self.prediction!r}>"
@@ -163,6 +168,8 @@ class Solver:
             if key not in known:
                 listed = ", ".join(known) or "none"
                 raise SolverError(f"{self.name}: no option named {key!r}; it has {listed}")
+            if key in self.ranges and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise SolverError(f"{self.name}: {key} must be a number, not {value!r}")
             low, high = self.ranges.get(key, (float("-inf"), float("inf")))
             if isinstance(value, (int, float)) and not low <= value <= high:
                 raise SolverError(f"{self.name}: {key}={value} is outside its range {low} … {high}")
@@ -182,6 +189,17 @@ class Solver:
             raise SolverError(str(problem)) from None
         if not isinstance(self.order, (int, float)) or self.order <= 0:
             raise SolverError(f"{self.name}: order must be a positive number, not {self.order!r}")
+        if self.order != int(self.order) or self.order > 20:
+            raise SolverError(f"{self.name}: order must be a whole number from 1 to 20, not {self.order}")
+        for claim in ("strong_order", "reaches"):
+            value = getattr(self, claim)
+            if value is not None and (not isinstance(value, (int, float)) or value < 0):
+                raise SolverError(f"{self.name}: {claim} must be a number or None, not {value!r}")
+        if self.uniform not in (None, "lam", "rho", "t", "sigma"):
+            raise SolverError(f"{self.name}: uniform must be 'lam', 'rho', 't', 'sigma' or None, not {self.uniform!r}")
+        for law in self.limits:
+            if not isinstance(law, Limit):
+                raise SolverError(f"{self.name}: limits must be made by limit(…), not {law!r}")
         if self.history < 0:
             raise SolverError(f"{self.name}: history must be at least 0, not {self.history}")
 

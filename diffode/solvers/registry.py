@@ -72,6 +72,8 @@ def get_solver(name: str | Solver) -> Solver:
     """
     if isinstance(name, Solver):
         return name
+    if not isinstance(name, str):
+        raise SolverError(f"a solver is a name, a file or a solver itself, not {name!r}; see `diffode list`")
     known = registry()
     if name in known:
         return known[name]

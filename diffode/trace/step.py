@@ -154,7 +154,9 @@ class Step:
 
     def _past(self, k: int) -> tuple[Linear, Level]:
         name, history = self.tracer.rule.name, self.tracer.rule.history
-        if not 1 <= k <= history:
+        if k < 1:
+            raise SolverError(f"{name}: step.past({k}) was used; past values are counted from 1, the newest")
+        if k > history:
             raise SolverError(
                 f"{name}: step.past({k}) was used, but the solver declares history={history}; "
                 f"declare history={k} or more"

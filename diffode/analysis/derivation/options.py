@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import sympy as sp
@@ -77,10 +79,10 @@ def rule_name(family: str, order: int, variable: str) -> str:
 
 def number(family: str, option: str, value: Any) -> Expr:
     """An exact number; SolverError names the option where it is none."""
-    try:
-        found = sp.nsimplify(value, rational=True)
-    except (sp.SympifyError, TypeError, ValueError, SyntaxError):
-        found = None
+    found: Expr | None = None
+    if not isinstance(value, str) or re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?(/[\d.]+)?\s*", value):  # never evaluated
+        with suppress(sp.SympifyError, TypeError, ValueError, SyntaxError):
+            found = sp.nsimplify(value, rational=True)
     if found is None or not found.is_number or not found.is_real:
         raise SolverError(f"{family}: {option} must be a number such as 1/2 or 0.5, not {value!r}")
     return found
