@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -279,7 +280,7 @@ def test_a_picture_of_digits():
 
 
 def test_a_reader_who_leaves_is_no_error():
-    line = f"{sys.executable} -m diffode list --json | head -c 1"
+    line = f"{shlex.quote(sys.executable)} -m diffode list --json | head -c 1"
     done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[", "")
 

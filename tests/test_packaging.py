@@ -45,7 +45,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def package_files() -> set[str]:
     """The files of the package, as they lie in the repository."""
-    files = (path for path in (ROOT / "diffode").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = (path for path in (ROOT / "diffode").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 

@@ -34,6 +34,7 @@ class DiscreteVP(VariancePreserving):
 
     Examples
     --------
+    >>> from diffode.process import VP
     >>> process = VP.scaled_linear()
     >>> round(float(process.alpha(1.0)), 7)
     0.0682649
