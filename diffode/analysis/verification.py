@@ -9,7 +9,6 @@ from math import isfinite
 
 from diffode.analysis.certificate import Certificate, Check
 from diffode.analysis.convergence import order_gaussian, order_mixture, order_started
-from diffode.analysis.enclosure import coefficient_error
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
@@ -110,6 +109,8 @@ def verify(
 
 def _coefficients(solver: Solver, process: Process) -> str:
     """How far float coefficients are from the exact ones, on a few equal steps in λ."""
+    from diffode.analysis.enclosure import coefficient_error
+
     try:
         return str(coefficient_error(solver, uniform_lambda(process, solver.history + 3)))
     except (DiffodeError, ArithmeticError, TypeError, ValueError) as problem:
