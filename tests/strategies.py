@@ -124,6 +124,10 @@ def processes(tame: bool = False) -> Strategy:
     )  # fmt: skip
 
 
+OF_TIME = ("alpha", "sigma", "log_alpha", "log_sigma", "lam", "rho", "f", "g2", "dlam", "dalpha", "dsigma", "anchor",
+           "danchor")  # fmt: skip
+"""What a process tells of a time."""
+
 EXAMPLES: dict[str, Process] = {
     "vp": VP(),
     "vp_constant": VP(4.0, 4.0),
