@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from importlib import import_module
+from math import isinf
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,16 @@ _PACKAGES = ("mpmath", "sympy")
 
 def package_of(z: Number) -> str:
     """`"float"`, `"array"`, `"mpmath"`, `"sympy"`, or `""` for a type that brings its own functions."""
-    if isinstance(z, (float, int, np.floating, np.integer)):
+    return _package(type(z))
+
+
+@lru_cache(maxsize=256)
+def _package(kind: type) -> str:
+    if issubclass(kind, (float, int, np.floating, np.integer)):
         return "float"
-    if isinstance(z, np.ndarray):
+    if issubclass(kind, np.ndarray):
         return "array"
-    root = type(z).__module__.partition(".")[0]
+    root = kind.__module__.partition(".")[0]
     return root if root in _PACKAGES else ""
 
 
@@ -110,9 +117,12 @@ def divide(a: Number, b: Number) -> Number:
 
 def infinite(z: Number) -> bool:
     """Whether a number, or any entry of an array, is ±∞; symbols and series never are."""
-    if package_of(z) == "mpmath":
+    package = package_of(z)
+    if package == "float":
+        return isinf(z)
+    if package == "mpmath":
         return bool(z.context.isinf(z))
-    return bool(np.any(np.isinf(z))) if package_of(z) in ("float", "array") else False
+    return bool(np.any(np.isinf(z))) if package == "array" else False
 
 
 def choose(condition: Any, yes: Callable[[], Number], no: Callable[[], Number]) -> Number:

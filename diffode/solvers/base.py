@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -95,12 +96,19 @@ class Solver:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
 
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """The claims that were asked for: a trace asks in every step."""
+        return {}
+
     def _claim(self, name: str) -> Any:
-        claim = self.claims.get(name)
-        if not callable(claim):
-            return claim
-        wanted = inspect.signature(claim).parameters
-        return claim(**{key: value for key, value in self.options.items() if key in wanted})
+        if name not in self._known:
+            claim = self.claims.get(name)
+            if callable(claim):
+                wanted = inspect.signature(claim).parameters
+                claim = claim(**{key: value for key, value in self.options.items() if key in wanted})
+            self._known[name] = claim
+        return self._known[name]
 
     @property
     def order(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -79,18 +80,21 @@ class Tracer:
             (held, c), *_ = expression.terms.items()
             if name is None and package_of(c) in ("float", "sympy") and c == 1:
                 return held
-        for held, c in expression.terms.items():
-            self._check(held, c)
         out = name or self.fresh(letter)
         kind = self.grid.levels[0].lam
-        numbers = ((literal(c, kind), held) for held, c in expression.terms.items())
-        terms = tuple((c, held) for c, held in numbers if not (isinstance(c, float) and c == 0.0))
-        self.rows.append(Combine(out, terms))
+        terms: list[tuple[Number, str]] = []
+        for held, c in expression.terms.items():
+            self._check(held, c)
+            number = literal(c, kind)
+            if not (isinstance(number, float) and number == 0.0):
+                terms.append((number, held))
+        self.rows.append(Combine(out, tuple(terms)))
         return out
 
     def _check(self, register: str, c: Number) -> None:
         value = c.factor if isinstance(c, Scaled) else c
-        if package_of(value) in ("float", "array") and not np.all(np.isfinite(value)):
+        package = package_of(value)
+        if not (isfinite(value) if package == "float" else package != "array" or np.all(np.isfinite(value))):
             a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]
             raise SolverError(
                 f"{self.rule.name}: the coefficient of {register} is {shown(value)} at step {self.index} "
