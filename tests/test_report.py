@@ -36,7 +36,10 @@ def certificate(name: str, verdict: str = "PASS", detail: str = "order 2") -> Ce
     ]
     if not stochastic:
         checks.insert(1, Check("order_proof", verdict, 2, solver.order, detail=detail))
-    facts = {"prediction": solver.prediction, "history": solver.history, "stochastic": stochastic}
+    facts = {
+        "prediction": solver.prediction, "history": solver.history, "stochastic": stochastic,
+        "coefficients": "17 coefficients enclosed by intervals",
+    }  # fmt: skip
     subject = SimpleNamespace(solver=solver, process=VP())
     return Certificate(solver.name, solver.order, tuple(checks), repr(VP()), facts, subject)
 
@@ -125,6 +128,7 @@ def test_it_says_everything_that_the_certificate_says(pages: dict[str, str], nam
         count = sum(check.verdict == verdict for check in known.checks)
         assert pages[name].count(f'class="badge {verdict.lower()}"') >= count
     assert known.solver in text
+    assert known.facts["coefficients"] in text
     assert "95 % interval" in text
 
 
@@ -134,7 +138,7 @@ def test_formula_figures_images_and_source_are_there(pages: dict[str, str], name
     formulas = [attributes["alttext"] for attributes in page.all("math")]
     assert any(r"x_{t} &=" in formula for formula in formulas)
     drawings = [attributes for attributes in page.all("svg") if "aria-labelledby" in attributes]
-    assert len(drawings) == 2 + sum(check.slope is not None for check in CERTIFICATES[name].checks)
+    assert len(drawings) == 4 + sum(check.slope is not None for check in CERTIFICATES[name].checks)
     assert len(page.all("title")) == 1 + len(drawings)
     assert [image["alt"] for image in page.all("img") if "24 handwritten digits" in image["alt"]]
     assert len(page.all("img")) == 2
@@ -142,6 +146,27 @@ def test_formula_figures_images_and_source_are_there(pages: dict[str, str], name
     assert "\\begin{aligned}" in pages[name]
     peers = sections.NOISY_PEERS if "sde" in name else sections.PEERS
     assert sum(peer in page.text for peer in peers if peer != name) >= 5
+
+
+@pytest.mark.parametrize(
+    ("proof", "mixture", "agreement", "words"),
+    [
+        ("PASS", "PASS", "PASS", "Proved to have order 2, as claimed; every measurement agrees."),
+        ("PASS", "PASS", "FAIL", "Proof and measurement disagree: proved 2, measured 3."),
+        ("INCONCLUSIVE", "PASS", "INCONCLUSIVE", "Measured only: order 2."),
+    ],
+)
+def test_the_headline_says_what_the_order_rests_on(proof: str, mixture: str, agreement: str, words: str):
+    checks = (
+        Check("order_proof", proof, 2 if proof == "PASS" else None, 2),
+        Check("order_mixture", mixture, 2.0, 2),
+        Check("agreement", agreement, detail="proved 2, measured 3: they disagree, so one of them is wrong"),
+    )
+    known = Certificate("mine", 2, checks)
+    assert words in headline(known)
+    assert known.proved == (proof == "PASS")
+    assert known.finding == ("verified 2" if proof == "PASS" else "measured only: 2")
+    assert len(repr(known)) < 100
 
 
 def test_the_tree_that_fails_is_drawn(pages: dict[str, str]):
@@ -201,10 +226,10 @@ def test_a_section_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise GridError("the grid has <no> levels")
 
-    for section in ("comparison", "trajectories", "digits", "coefficients"):
+    for section in ("stability", "comparison", "trajectories", "digits", "coefficients"):
         monkeypatch.setattr(sections, section, refuse)
     page = write_report(CERTIFICATES["dpmpp_3m"], tmp_path / "report.html").read_text("utf-8")
-    assert page.count("Not shown: the grid has &lt;no&gt; levels") == 4
+    assert page.count("Not shown: the grid has &lt;no&gt; levels") == 5
 
 
 def test_a_bare_certificate_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

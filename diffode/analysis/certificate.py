@@ -63,7 +63,7 @@ def _finite(x: float | None) -> float | None:
     return None if x is None or not isfinite(x) else float(x)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """The truth about a solver, as far as it was looked into.
 
@@ -94,11 +94,36 @@ class Certificate:
     @property
     def order(self) -> float | None:
         """The verified order: the proved one, or the measured weak order of a rule with noise; None if open."""
+        found = self._telling
+        return None if found is None or found.value is None else float(round(found.value))
+
+    @property
+    def _telling(self) -> Check | None:
+        """The check that the order is taken from."""
         for name in ("order_proof", "order_mixture"):
             for check in self.checks:
                 if check.name == name and check.value is not None and check.verdict != "INCONCLUSIVE":
-                    return float(round(check.value))
+                    return check
         return None
+
+    @property
+    def proved(self) -> bool:
+        """Whether `order` is proved, and not only measured."""
+        return self._telling is not None and self._telling.name == "order_proof"
+
+    @property
+    def finding(self) -> str:
+        """The order in words, and what it rests on: "verified 2", "measured only: 2" or "verified: open"."""
+        if self.order is None:
+            return "verified: open"
+        return f"{'verified' if self.proved else 'measured only:'} {self.order:g}"
+
+    @property
+    def disagreement(self) -> str:
+        """What proof and measurement say where they contradict each other; else nothing."""
+        return next(
+            (check.detail for check in self.checks if check.name == "agreement" and check.verdict == "FAIL"), ""
+        )
 
     def __getitem__(self, name: str) -> Check:
         """The check of a name."""
@@ -142,8 +167,11 @@ class Certificate:
 
         return write_report(self, Path(path))
 
+    def __repr__(self) -> str:
+        return f"<certificate of {self.solver}: {self.verdict}, claimed order {self.claimed_order:g}, {self.finding}>"
+
     def __str__(self) -> str:
-        lines = [f"{self.solver}: {self.verdict} (claimed order {self.claimed_order:g})"]
+        lines = [f"{self.solver}: {self.verdict} (claimed order {self.claimed_order:g}, {self.finding})"]
         for check in self.checks:
             value = "" if check.value is None else f"{check.value:.2f}"
             lines.append(f"  {check.name:15} {check.verdict:12} {value:>6}  {check.detail}")

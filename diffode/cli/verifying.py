@@ -84,10 +84,11 @@ def exit_code(verdicts: list[str]) -> int:
 
 def show(certificate: Certificate) -> None:
     """A certificate as a table."""
-    claimed, order = f"{certificate.claimed_order:g}", certificate.order
-    verified = "open" if order is None else f"{order:g}"
-    title = f"{certificate.solver}: claimed order {claimed}, verified {verified}, on {certificate.process}: "
+    claimed = f"claimed order {certificate.claimed_order:g}, {certificate.finding}"
+    title = f"{certificate.solver}: {claimed}, on {certificate.process}: "
     terminal.say(terminal.Text(title) + terminal.verdict(certificate.verdict))
+    if certificate.disagreement:
+        terminal.say(terminal.Text(certificate.disagreement, style="bold red"))
     checks = terminal.table(("check", "verdict", "value", "evidence"), right=("value",))
     for check in certificate.checks:
         value = "" if check.value is None else f"{check.value:z.2f}"

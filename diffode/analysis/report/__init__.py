@@ -1,8 +1,8 @@
 """The report of a solver: one HTML file that needs nothing but itself.
 
-Formula (MathML), verdicts with their evidence, convergence, error against evaluations beside published methods,
-trajectories, digits, coefficients and the rule's own source. Figures are inline SVG in CSS colours, so that one file is
-right on light and dark screens, on paper and on a phone.
+Formula (MathML), verdicts with their evidence, convergence, regions of stability, error against evaluations beside
+published methods, trajectories, digits, coefficients and the rule's own source. Figures are inline SVG in CSS colours,
+so that one file is right on light and dark screens, on paper and on a phone.
 """
 
 from __future__ import annotations
@@ -89,11 +89,12 @@ def _page(certificate: Certificate) -> str:
     tree = failing_tree(certificate)
     folder = files("diffode.analysis.report")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters["math"] = _math
+    environment.filters.update(math=_math, raised=raised)
     template = environment.from_string((folder / "template.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         version=diffode.__version__,
         css=Markup((folder / "style.css").read_text(encoding="utf-8")),
+        zoom=Markup((folder / "zoom.js").read_text(encoding="utf-8")),
         certificate=certificate,
         solver=solver,
         source=_linked(solver.source),
@@ -106,6 +107,8 @@ def _page(certificate: Certificate) -> str:
         equations=_display(formula.lines),
         weights=_display(formula.weights),
         convergence=[_convergence(check) for check in certificate.checks if _plotted(check)],
+        stochastic=stochastic,
+        stability=_guarded(lambda: sections.stability(solver)),
         comparison=_guarded(lambda: sections.comparison(solver, stochastic)),
         trajectories=_guarded(lambda: sections.trajectories(solver, stochastic)),
         digits=_guarded(lambda: sections.digits(solver, stochastic)),

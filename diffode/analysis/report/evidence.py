@@ -87,7 +87,12 @@ def _evidence(check: Check) -> tuple[str, ...]:
 
 
 def headline(certificate: Certificate) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence, and in another that proof and measurement disagree, where they do."""
+    split = certificate.disagreement
+    return _verdict(certificate) + (f" Proof and measurement disagree: {split.partition(':')[0]}." if split else "")
+
+
+def _verdict(certificate: Certificate) -> str:
     claim, found = f"{certificate.claimed_order:g}", {check.name: check for check in certificate.checks}
     proof = found.get("order_proof")
     if proof is not None and proof.verdict == "FAIL" and proof.value is not None:
@@ -95,7 +100,9 @@ def headline(certificate: Certificate) -> str:
     for verdict, words in (("FAIL", "fails"), ("INCONCLUSIVE", "left open:")):
         named = [TITLES.get(check.name, check.name).lower() for check in certificate.checks if check.verdict == verdict]
         if named:
-            return f"Claims order {claim}; {words} {_listed(named)}."
+            only = certificate.order if proof is not None and not certificate.proved else None
+            measured = "" if only is None else f" Measured only: order {only:g}."
+            return f"Claims order {claim}; {words} {_listed(named)}.{measured}"
     if proof is not None:
         return f"Proved to have order {certificate.order:g}, as claimed; every measurement agrees."
     measured = certificate.order
@@ -189,7 +196,8 @@ def facts(certificate: Certificate) -> list[tuple[str, Any]]:
     """What there is to know of a solver before its checks."""
     known = certificate.facts
     rows: list[tuple[str, Any]] = [("order claimed", f"{certificate.claimed_order:g}")]
-    rows.append(("order verified", "open" if certificate.order is None else f"{certificate.order:g}"))
+    label = "order verified" if certificate.order is None or certificate.proved else "order measured"
+    rows.append((label, "open" if certificate.order is None else f"{certificate.order:g}"))
     names = {"prediction": "prediction", "history": "past values", "evaluations_per_step": "calls per step"}
     rows += [(label, known[key]) for key, label in names.items() if key in known]
     if "stochastic" in known:

@@ -1,11 +1,11 @@
-"""What a report computes beside the certificate: coefficients, error against evaluations, trajectories, digits."""
+"""What a report computes beside the certificate: coefficients, stability, error against evaluations, paths, digits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from diffode.analysis import figures
 from diffode.analysis.comparison import compare
 from diffode.analysis.endpoint import reference
 from diffode.analysis.formula import LETTERS
-from diffode.analysis.style import png, svg
+from diffode.analysis.style import fine, png, svg
 from diffode.errors import DiffodeError
 from diffode.grids import TimeGrid, karras
 from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
@@ -21,6 +21,9 @@ from diffode.problems import get_problem
 from diffode.process import Process
 from diffode.sampling import sample
 from diffode.solvers import Solver
+
+if TYPE_CHECKING:
+    from diffode.analysis.stability import Region
 
 PEERS = ("ddim", "dpmpp_2m", "unipc_2", "heun", "dpm_solver_3", "deis_tab_3")
 NOISY_PEERS = ("ddpm", "dpmpp_2m_sde", "dpmpp_sde", "dpmpp_3m_sde", "mr_sde_data_2", "mr_sde_noise_2")
@@ -118,6 +121,44 @@ class _Relative:
     def rank(self, name: str) -> tuple[int, int, int]:
         """Where a column stands: the state, evaluations newest first, stages, noise."""
         return self.ranks[name]
+
+
+# --- stability ----------------------------------------------------------------------------------------------
+
+
+def stability(solver: Solver) -> Picture:
+    """Linear regions beside two published ones, and for an exponential rule the semilinear ones of some steps."""
+    from diffode.analysis.stability.reading import sampling_sign
+    from diffode.analysis.stability.regions import stability as region
+
+    own = region(solver)
+    peers = [region(name) for name in PEERS if name != solver.name][:2]
+    caption = (
+        f"Linear stability: on y′ = ζ y, z = ζ h. Real interval {_length(own.real_interval)}, imaginary interval "
+        f"{_length(own.imaginary_interval)}" + (f", A({own.a_alpha:.4g}°)" if own.a_alpha else "") + "."
+    )
+    linear = _regions([own, *peers], "stability", "Regions of linear stability")
+    if not solver.exponential:
+        return Picture(linear, caption)
+    family = [own, *(region(solver, ch=sampling_sign(solver) * ch) for ch in (0.5, 1.0))]
+    words = "Semilinear stability: on u′ = −c u + b u, whose linear part the rule carries exactly, in the plane of b h."
+    return Picture(linear, caption, [(words, _regions(family, "semilinear", "Regions of semilinear stability"))])
+
+
+def _regions(found: Sequence[Region], name: str, title: str) -> str:
+    """Regions in one picture that can be zoomed."""
+    from diffode.analysis.stability.plots import regions
+
+    rates = (minus(f"c h = {one.recursion.ch:g}") for one in found)
+    said = (
+        f"{one.solver}, {c}: real interval {_length(one.real_interval)}" for c, one in zip(rates, found, strict=True)
+    )
+    with fine():
+        return svg(regions(found), name, title, "; ".join(said), zoom=True)
+
+
+def _length(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else "∞"
 
 
 # --- error against evaluations ------------------------------------------------------------------------------

@@ -114,6 +114,11 @@ def _weight(solver: Solver) -> float:
     return 1 + tau * tau
 
 
+def sampling_sign(solver: Solver) -> int:
+    """The sign of c h on a step towards the data: +1, or −1 where the rule predicts the noise."""
+    return -1 if _frame(solver) == "eps" else 1
+
+
 Slopes = Callable[[str, Level], tuple[Number, Number]]
 """(prediction, level) → (A, B): the network's output is (A + B z) x there."""
 
