@@ -109,15 +109,16 @@ def quantile_flow(process: Process, levels: Sequence[Level], quantiles: np.ndarr
         centre, spread = level.alpha * m, np.sqrt((level.alpha * s) ** 2 + level.sigma**2)
         low = np.full_like(quantiles, (centre - 10 * spread).min())
         high = np.full_like(quantiles, (centre + 10 * spread).max())
+        x = 0.5 * (low + high)
         for turn in range(90):
-            x = 0.5 * (low + high)
+            x = 0.5 * (low + high) if turn <= 45 else x  # Newton's method goes on from itself: one end stays far away
             if turn >= 45:
                 z = (x[:, None] - centre) / spread
                 slope = (w * np.exp(-0.5 * z * z) / (np.sqrt(2 * np.pi) * spread)).sum(axis=1)
                 x = np.clip(x - ((w * ndtr(z)).sum(axis=1) - quantiles) / slope, low, high)
             above = (w * ndtr((x[:, None] - centre) / spread)).sum(axis=1) >= quantiles
             low, high = np.where(above, low, x), np.where(above, x, high)
-        out.append(0.5 * (low + high)[:, None])
+        out.append(x[:, None])
     return out
 
 
