@@ -73,12 +73,16 @@ _log1p = _elementary("log1p", np.log1p, lambda z: log(1 + z))
 
 def log(z: Number) -> Number:
     """Natural logarithm; log 0 = −∞ exactly."""
+    if isinstance(z, float) and z > 0:  # to silence NumPy takes longer than the logarithm
+        return _log(z)
     with np.errstate(divide="ignore"):
         return _log(z)
 
 
 def log1p(z: Number) -> Number:
     """log(1 + z), to full accuracy near 0; log1p(−1) = −∞ exactly."""
+    if isinstance(z, float) and z > -1:
+        return _log1p(z)
     with np.errstate(divide="ignore"):
         return _log1p(z)
 
@@ -100,11 +104,15 @@ def constant(c: float, like: Number) -> Number:
 
 def literal(c: Number, like: Number) -> Number:
     """An exact fraction of a formula, as a float where it is to meet floats or arrays."""
-    return float(c) if isinstance(c, (int, Fraction)) and package_of(like) in ("float", "array") else c
+    if isinstance(c, float) or package_of(like) not in ("float", "array"):
+        return c
+    return float(c) if isinstance(c, (int, Fraction)) else c
 
 
 def divide(a: Number, b: Number) -> Number:
     """a/b, with the limit ±∞ (and no warning) where b is 0."""
+    if isinstance(b, float) and b and isinstance(a, (float, int)):
+        return a / b
     if isinstance(b, (float, int, np.ndarray, np.floating)):
         with np.errstate(divide="ignore", over="ignore"):
             quotient = np.divide(a, b)

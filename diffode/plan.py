@@ -385,8 +385,8 @@ def reads(row: Row) -> tuple[str, ...]:
     if isinstance(row, Evaluate):
         return (row.x,)
     if isinstance(row, Combine):
-        dynamic = tuple(c.dynamic for c, _ in row.terms if isinstance(c, Scaled))
-        return tuple(name for _, name in row.terms) + dynamic
+        dynamic = [c.dynamic for c, _ in row.terms if isinstance(c, Scaled)]
+        return (*[name for _, name in row.terms], *dynamic)
     if isinstance(row, Dynamic):
         return row.inputs
     return ()
@@ -394,6 +394,6 @@ def reads(row: Row) -> tuple[str, ...]:
 
 def _times(c: Number, a: Number) -> Number:
     """c·a, where NumPy would otherwise make an array of objects from a fraction."""
-    if isinstance(c, Fraction) and isinstance(a, np.ndarray):
+    if isinstance(a, np.ndarray) and isinstance(c, Fraction):
         return float(c) * a
-    return c * float(a) if isinstance(a, Fraction) and isinstance(c, np.ndarray) else c * a
+    return c * float(a) if isinstance(c, np.ndarray) and isinstance(a, Fraction) else c * a

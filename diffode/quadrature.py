@@ -43,9 +43,11 @@ def integral(f: Callable[[Number], Any], a: Number, b: Number, kinks: Sequence[f
     package = package_of(b - a)
     if package in ("float", "array"):
         return _gauss(f, a, b, kinks)
-    if package in ("mpmath", "sympy"):
-        inner = [k for k in kinks if package == "mpmath"]
-        return _each(lambda g: _symbolic_or_mp(package, g, a, b, inner), f, (a + b) / 2)
+    if package == "mpmath":
+        known = cache(f)  # the entries of a list share their nodes
+        return _each(lambda g: _mpmath(g, [a, *kinks, b]), known, (a + b) / 2)
+    if package == "sympy":
+        return _each(lambda g: _sympy(g, a, b), f, (a + b) / 2)
     width = b - a
     rule = [(w, f(a + width * node)) for node, w in _newton_cotes(width.degree + 1)]
     if isinstance(rule[0][1], list):
@@ -103,44 +105,58 @@ def _legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gauss(f: Callable[[Number], Any], a: Number, b: Number, kinks: Sequence[float]) -> Any:
-    """Gauss–Legendre on all panels at once; the ones that have not settled are halved."""
+    """Gauss–Legendre on all panels at once; the ones that have not settled are halved.
+
+    A panel and its two halves are one call of f: in short integrals the calls take longer than the numbers.
+    """
     ordered = sorted(kinks, reverse=bool(np.any(b < a)))
     inner = [np.clip(kink, np.minimum(a, b), np.maximum(a, b)) for kink in ordered]
-    edges = np.stack(np.broadcast_arrays(a, *inner, b))
+    edges = np.array([a, *inner, b] if np.ndim(a) == np.ndim(b) else np.broadcast_arrays(a, *inner, b))
     low, high = edges[:-1], edges[1:]
-    single = not isinstance(f(0.5 * (a + b)), list)
-    coarse, scale = _panels(f, low, high)
-    total, size = np.zeros_like(coarse[:, 0]), _sum(scale)
-    before = np.full(coarse.shape, np.inf)
-    for _ in range(24):
-        middle = 0.5 * (low + high)
-        (left, _), (right, _) = _panels(f, low, middle), _panels(f, middle, high)
+    middle = 0.5 * (low + high)
+    sums, sizes, single = _panels(f, np.concatenate([low, low, middle]), np.concatenate([high, middle, high]))
+    coarse, left, right = _parts(sums, 3)
+    whole = _sum(sizes[:, : len(low)])[:, None]
+    total, before = 0.0 * whole[:, 0], np.inf
+    for last in (*[False] * 23, True):
         # one more halving gains 40 bits on a smooth integrand: at 1e-13 only rounding is left in the halves; and where
         # halving no longer shrinks a gap that is small already, the integrand itself is known no better
-        gap, whole = abs(left + right - coarse), size[:, None]
-        rough = ((gap > 1e-13 * whole) & ((gap > 1e-10 * whole) | (gap < 0.4 * before))).any(axis=0)
-        rough = rough.reshape(len(low), -1).any(axis=1)
-        total = total + _sum((left + right)[:, ~rough])
-        if not rough.any():
+        halves = left + right
+        gap = abs(halves - coarse)
+        rough = (gap > 1e-13 * whole) & ((gap > 1e-10 * whole) | (gap < 0.4 * before))
+        if last or not rough.any():
+            total = total + _sum(halves)
             break
+        rough = rough.any(axis=0).reshape(len(low), -1).any(axis=1)
+        total = total + _sum(halves[:, ~rough])
         low, high = np.concatenate([low[rough], middle[rough]]), np.concatenate([middle[rough], high[rough]])
         coarse = np.concatenate([left[:, rough], right[:, rough]], axis=1)
         before = np.concatenate([gap[:, rough], gap[:, rough]], axis=1)
-    else:
-        total = total + _sum(coarse)
-    values = [float(v) if np.ndim(v) == 0 else v for v in total]
+        middle = 0.5 * (low + high)
+        sums, _, _ = _panels(f, np.concatenate([low, middle]), np.concatenate([middle, high]))
+        left, right = _parts(sums, 2)
+    values = total.tolist() if total.ndim == 1 else list(total)
     return values[0] if single else values
 
 
-def _panels(f: Callable[[Number], Any], low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 20-point rule on each panel, and the same sum of absolute values; first axis: entries of f."""
+def _parts(sums: np.ndarray, count: int) -> np.ndarray:
+    """The panels in so many equal parts, one behind the other, as the first axis."""
+    return sums.reshape(len(sums), count, -1, *sums.shape[2:]).swapaxes(0, 1)
+
+
+def _panels(f: Callable[[Number], Any], low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The 20-point rule on each panel, the same sum of absolute values (first axis: entries of f), and if f is one."""
     x, w = _legendre(20)
     column = (-1,) + (1,) * low.ndim
     half, middle = 0.5 * (high - low), 0.5 * (high + low)
-    values = f(middle + half * x.reshape(column))
-    values = np.stack(np.broadcast_arrays(*values)) if isinstance(values, list) else np.asarray(values)[None]
-    weighted = values * w.reshape(column)
-    return half * _sum(weighted), abs(half) * _sum(abs(weighted))
+    nodes = middle + half * x.reshape(column)
+    found = f(nodes)
+    single = not isinstance(found, list)
+    values = np.empty((1 if single else len(found), *nodes.shape))
+    for j, value in enumerate([found] if single else found):
+        values[j] = value
+    values *= w.reshape(column)
+    return half * _sum(values), abs(half) * _sum(abs(values)), single
 
 
 def _sum(terms: np.ndarray) -> np.ndarray:
@@ -159,11 +175,14 @@ def _each(integrate: Callable[[Callable[[Number], Number]], Number], f: Callable
     return [integrate(lambda u, j=j: f(u)[j]) for j in range(len(probe))]
 
 
-def _symbolic_or_mp(
-    package: str, f: Callable[[Number], Number], a: Number, b: Number, kinks: Sequence[float]
-) -> Number:
-    if package == "mpmath":
-        return import_module("mpmath").quad(f, [a, *kinks, b])
+def _mpmath(f: Callable[[Number], Number], ends: Sequence[Number]) -> Number:
+    """Gauss–Legendre; where that does not settle soon, the integrand is singular at an end, and tanh-sinh knows how."""
+    mp = import_module("mpmath")
+    value, error = mp.quad(f, ends, method="gauss-legendre", maxdegree=6, error=True)
+    return value if error <= mp.eps else mp.quad(f, ends)
+
+
+def _sympy(f: Callable[[Number], Number], a: Number, b: Number) -> Number:
     u = import_module("sympy").Dummy("u", real=True)
     return import_module("sympy").Integral(f(u), (u, a, b))
 

@@ -194,6 +194,8 @@ class Process(ABC):
         if kind not in ("float", "array", "mpmath"):
             return time
         low, high = self.domain
+        if _all((time >= low) & (time <= high)):
+            return float(time) if kind == "float" else time
         for end in (low, high):
             told = value - getattr(self, name)(end)  # the time may feel rounding more than what was told does, or less
             near = (abs(time - end) <= 1e-13 * (1.0 + abs(end))) | (abs(told) <= 1e-13 * (abs(value) + (name == "lam")))
@@ -207,14 +209,19 @@ class Process(ABC):
         if package_of(t) not in ("float", "array", "mpmath"):
             return
         low, high = self.domain
-        times = np.atleast_1d(np.asarray(t, dtype=float))
-        outside = ~((times >= low) & (times <= high))
-        if outside.any():
+        times = t if isinstance(t, np.ndarray) else float(t)
+        inside = (times >= low) & (times <= high)
+        if not _all(inside):
+            times, outside = np.atleast_1d(times), ~np.atleast_1d(inside)
             told = times if value is None else np.atleast_1d(np.asarray(value, dtype=float))
             raise ProcessError(
                 f"{name}={float(told[outside][0])} is outside {self!r}, which is defined for t from {low} to {high}"
                 + ("" if value is None else f" (λ from {float(self.lam(high))} to {float(self.lam(low))})")
             )
+
+
+def _all(holds: Any) -> bool:
+    return bool(holds.all()) if isinstance(holds, np.ndarray) else bool(holds)
 
 
 def _put(time: Number, where: Any, end: float) -> Number:

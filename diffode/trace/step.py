@@ -81,6 +81,14 @@ class Step:
         """An intermediate level, told by one of its names."""
         return self.tracer.grid.process.level(t, lam=lam, sigma=sigma, rho=rho)
 
+    def time(self, lam: Number) -> Number:
+        """The time at a λ between two levels, where nothing else of the level is needed: a part of its cost."""
+        process = self.tracer.grid.process
+        if package_of(lam) not in ("float", "array", "mpmath"):  # processes of symbols and series know whole levels
+            return process.level(lam=lam).t
+        with np.errstate(all="ignore"):
+            return process.t_of_lam(lam)
+
     def kinks(self, a: Level, b: Level) -> list[float]:
         """The λ between two levels where t as a function of λ is not smooth, for `phi.integral`."""
         if package_of(a.lam) not in ("float", "array"):
@@ -175,6 +183,12 @@ class Step:
             self.tracer.past.pop(0)
         self._store(d)
 
+    def revise(self, k: int, d: Linear) -> None:
+        """Put d in the place of `past(k)`, which a later evaluation has made more accurate."""
+        self._check_expression(d, "revise takes")
+        _, level = self._past(k)
+        self.tracer.past[k - 1 + self.stored] = (Linear({self.tracer.register(d): 1}), level)
+
     def _store(self, d: Linear) -> None:
         self.tracer.past.insert(0, (Linear({self.tracer.register(d): 1}), self.now))
         del self.tracer.past[self.tracer.rule.history + 1 :]
@@ -266,6 +280,9 @@ class _Named:
 
     def __getitem__(self, name: str) -> Linear:
         return self._tracer.named[name]
+
+    def __delitem__(self, name: str) -> None:
+        del self._tracer.named[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._tracer.named
