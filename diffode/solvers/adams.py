@@ -6,7 +6,7 @@ between ρAB-DEIS (which is k-diffusion's LMS), tAB-DEIS and λAB-DEIS (which is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from operator import mul
 
@@ -41,34 +41,39 @@ def _through(
     return result
 
 
-def _basis(nodes: Sequence[Number], at: Number, factor: Number) -> list[Number]:
-    """factor·ℓ_j(at), the Lagrange basis on the nodes."""
-    others = [[other for m, other in enumerate(nodes) if m != j] for j in range(len(nodes))]
-    return [
-        reduce(mul, (at - q for q in rest), factor) / reduce(mul, (node - q for q in rest), 1)
-        for node, rest in zip(nodes, others, strict=True)
-    ]
+def _basis(nodes: Sequence[Number]) -> Callable[[Number, Number], list[Number]]:
+    """(at, factor) → factor·ℓ_j(at), the Lagrange basis on the nodes."""
+    others = [[m for m in range(len(nodes)) if m != j] for j in range(len(nodes))]
+    scales = [reduce(mul, (node - nodes[m] for m in rest), 1) for node, rest in zip(nodes, others, strict=True)]
+
+    def basis(at: Number, factor: Number) -> list[Number]:
+        gaps = [at - node for node in nodes]
+        return [
+            reduce(mul, [gaps[m] for m in rest], factor) / scale for rest, scale in zip(others, scales, strict=True)
+        ]
+
+    return basis
 
 
 def _weights_in_t(step: Step, levels: Sequence[Level], b: Level) -> list[Number]:
     """∫ ℓ_j(t) dρ along the process, as integrals over λ since dρ = −e^{−λ} dλ."""
-    nodes = [level.t for level in levels]
+    basis = _basis([level.t for level in levels])
 
     def densities(lam: Number) -> list[Number]:
-        return _basis(nodes, step.level(lam=lam).t, -phi.exp(-lam))
+        return basis(step.time(lam), -phi.exp(-lam))
 
     return phi.integral(densities, step.now.lam, b.lam, step.kinks(step.now, b))
 
 
 def _summed(step: Step, variable: str, levels: Sequence[Level], b: Level, closed: bool) -> list[Number]:
     """∫ ℓ_j dρ as the official codes take it, by a sum over equal pieces of ρ or t."""
-    nodes = [getattr(level, variable) for level in levels]
+    basis = _basis([getattr(level, variable) for level in levels])
 
     def densities(at: Number) -> list[Number]:
         if variable == "rho":
-            return _basis(nodes, at, 1.0)
+            return basis(at, 1.0)
         level = step.level(t=at)
-        return _basis(nodes, at, (level.dsigma - level.rho * level.dalpha) / level.alpha)
+        return basis(at, (level.dsigma - level.rho * level.dalpha) / level.alpha)
 
     return phi.riemann(densities, getattr(step.now, variable), getattr(b, variable), _TERMS, closed)
 
