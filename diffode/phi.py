@@ -177,8 +177,10 @@ _REGIONS: tuple[tuple[str, Callable[[int, Any], Any]], ...] = (
 
 
 def _phi_float(k: int, z: float) -> float:
-    region = next((name for name, holds in _REGIONS if holds(k, z)), "recurrence")
-    return float(_phi_in(region, k, z))
+    for region, holds in _REGIONS:
+        if holds(k, z):
+            return float(_phi_in(region, k, z))
+    return z  # not a number
 
 
 def _phi_array(k: int, z: np.ndarray) -> np.ndarray:
@@ -213,19 +215,19 @@ def _phi_in(region: str, k: int, z: Number) -> Number:
 
 @cache
 def _taylor(k: int, terms: int) -> tuple[float, ...]:
-    """Coefficients 1/(j+k)! of φ_k(z) = Σ z^j/(j+k)!."""
-    return tuple(1 / factorial(j + k) for j in range(terms))
+    """Coefficients 1/(j+k)! of φ_k(z) = Σ z^j/(j+k)!, the highest first."""
+    return tuple(1 / factorial(j + k) for j in reversed(range(terms)))
 
 
 @cache
 def _kummer(k: int) -> tuple[float, ...]:
-    """Coefficients of φ_k(−x) = e^{−x}/(k−1)! Σ x^j/(j! (j+k)), all positive."""
-    return tuple(1 / (factorial(j) * (j + k)) for j in range(44 + 2 * k))
+    """Coefficients of φ_k(−x) = e^{−x}/(k−1)! Σ x^j/(j! (j+k)), all positive, the highest first."""
+    return tuple(1 / (factorial(j) * (j + k)) for j in reversed(range(44 + 2 * k)))
 
 
 def _horner(coefficients: Sequence[float], z: Number) -> Number:
-    value: Number = coefficients[-1] + 0 * z
-    for a in reversed(coefficients[:-1]):
+    value: Number = coefficients[0] + 0 * z
+    for a in coefficients[1:]:
         value = value * z + a
     return value
 
@@ -237,7 +239,7 @@ def _moments(highest: int, c: Number, h: Number) -> list[Number]:
     if package not in ("float", "array"):
         growth = exp(z)
         return [factorial(k) * h ** (k + 1) * growth * phi(k + 1, -z) for k in range(highest + 1)]
-    unit = [_unit_moment(k, z) for k in range(highest + 2)]
+    unit = _unit_moments(highest + 1, z)
     slip = _product_error(c, h, z)  # e^{cu} feels the rounding of c·h once c·h is large
     power, out = h, []
     for k in range(highest + 1):
@@ -246,18 +248,18 @@ def _moments(highest: int, c: Number, h: Number) -> list[Number]:
     return out
 
 
-def _unit_moment(k: int, z: Number) -> Number:
-    """∫_0^1 e^{zθ} θ^k dθ = k! e^z φ_{k+1}(−z), without forming an e^{−z} that overflows."""
-    if isinstance(z, float) and z >= -700.0:
-        return factorial(k) * (exp(z) * phi(k + 1, -z))
-    near = np.maximum(z, -700.0)
-    value = factorial(k) * (exp(near) * phi(k + 1, -near))
-    if np.all(near == z):
-        return value
+def _unit_moments(highest: int, z: Number) -> list[Number]:
+    """∫_0^1 e^{zθ} θ^k dθ = k! e^z φ_{k+1}(−z) for k = 0, …, highest, without forming an e^{−z} that overflows."""
+    near = z if isinstance(z, float) and z >= -700.0 else np.maximum(z, -700.0)
+    growth = exp(near)
+    values = [factorial(k) * (growth * phi(k + 1, -near)) for k in range(highest + 1)]
+    if near is z or np.all(near == z):
+        return values
     tail = 1.0
-    for j in range(k + 1):
-        tail = tail * max(j, 1) / np.maximum(-z, 1.0)
-    return np.where(near == z, value, tail)[()]  # e^z is lost beside 1 for every index in use
+    for k, value in enumerate(values):
+        tail = tail * max(k, 1) / np.maximum(-z, 1.0)
+        values[k] = np.where(near == z, value, tail)[()]  # e^z is lost beside 1 for every index in use
+    return values
 
 
 def _product_error(a: Number, b: Number, product: Number) -> Number:

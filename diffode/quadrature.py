@@ -91,8 +91,10 @@ def monic(roots: Sequence[Number]) -> list[Number]:
     """Coefficients, lowest first, of ∏ (u − root)."""
     coefficients: list[Number] = [1]
     for root in roots:
-        raised = [0, *coefficients]
-        coefficients = [r - root * a for r, a in zip(raised, [*coefficients, 0], strict=True)]
+        coefficients.append(coefficients[-1])
+        for k in range(len(coefficients) - 2, 0, -1):
+            coefficients[k] = coefficients[k - 1] - root * coefficients[k]
+        coefficients[0] = -root * coefficients[0]
     return coefficients
 
 
@@ -197,6 +199,6 @@ def _newton_cotes(n: int) -> tuple[tuple[Fraction, Fraction], ...]:
         scale = Fraction(1)
         for other in others:
             scale *= node - other
-        weight = sum(a / (k + 1) for k, a in enumerate(monic(others))) / scale
+        weight = sum(a * Fraction(1, k + 1) for k, a in enumerate(monic(others))) / scale
         rule.append((node, weight))
     return tuple(rule)
