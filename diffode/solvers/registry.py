@@ -20,8 +20,8 @@ from diffode.errors import SolverError
 from diffode.solvers.base import Solver
 
 FAMILIES = (
-    "first_order", "runge_kutta", "adams", "singlestep", "multistep", "unipc", "stochastic_adams", "refined",
-    "momentum", "mean_reverting",
+    "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
+    "refined", "momentum", "mean_reverting",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"
@@ -77,7 +77,7 @@ def get_solver(name: str | Solver) -> Solver:
     known = registry()
     if name in known:
         return known[name]
-    path, _, inside = name.partition(":")
+    path, inside = split_file(name)
     if path.endswith(".py"):
         return _from_file(Path(path), inside)
     call = re.fullmatch(r"\s*(\w[\w.]*)\s*\((.*)\)\s*", name, re.DOTALL)
@@ -86,9 +86,21 @@ def get_solver(name: str | Solver) -> Solver:
     parts = re.fullmatch(r"(\w+?)_(\d+(?:\.\d+)?)", name)
     if parts and parts[1] in known and "order" in known[parts[1]].options:
         return known[parts[1]].configure(name, order=ast.literal_eval(parts[2]))
+    if inside or "/" in name:
+        raise SolverError(f"no solver named {name!r}; a file ends in .py, and its solver follows a colon: FILE.py:NAME")
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else "see `diffode list`"
     raise SolverError(f"no solver named {name!r}; {hint}")
+
+
+def split_file(name: str) -> tuple[str, str]:
+    """A file and the name in it, of FILE.py:NAME.
+
+    >>> split_file("a:b.py:mine"), split_file("a:b.py")
+    (('a:b.py', 'mine'), ('a:b.py', ''))
+    """
+    path, _, inside = name.rpartition(":")
+    return (name, "") if name.endswith(".py") or not path else (path, inside.strip())
 
 
 def _arguments(name: str) -> dict[str, Any]:
@@ -131,7 +143,7 @@ def run_file(path: Path) -> ModuleType:
         If the file is missing or does not run.
     """
     if not path.is_file():
-        raise SolverError(f"{path}: no such file")
+        raise SolverError(f"{path}: " + ("is a folder, not a file" if path.is_dir() else "no such file"))
     name = MODULE_PREFIX + path.stem
     module = ModuleType(name)
     module.__file__ = str(path)

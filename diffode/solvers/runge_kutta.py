@@ -13,8 +13,6 @@ and a tableau (a, b, c) does the rest: Y_i = y + Δc Σ_j a_ij k_j, y′ = y + �
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from diffode import phi
@@ -22,72 +20,9 @@ from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.solvers.base import Solver, limit, solver
+from diffode.solvers.tableaux import EULER, TABLEAUX, Tableau
+from diffode.solvers.tableaux import RK4 as RK4
 from diffode.trace import Step
-
-Q = Fraction
-
-
-@dataclass(frozen=True)
-class Tableau:
-    """An explicit Butcher tableau, checked when made: stages × stages below the diagonal, Σb = 1, Σ_j a_ij = c_i.
-
-    Parameters
-    ----------
-    a : tuple of tuples
-        Row i has i entries.
-    b : tuple
-        Weights.
-    order : int
-        Classical order.
-    name, source : str
-
-    Raises
-    ------
-    SolverError
-        If the shapes do not fit or the weights do not sum to 1.
-
-    Examples
-    --------
-    >>> HEUN2.c
-    (Fraction(0, 1), Fraction(1, 1))
-    """
-
-    a: tuple[tuple[Number, ...], ...]
-    b: tuple[Number, ...]
-    order: int
-    name: str = "tableau"
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if len(self.a) != len(self.b) or any(len(row) != i for i, row in enumerate(self.a)):
-            raise SolverError(
-                f"{self.name}: an explicit tableau of {len(self.b)} stages needs rows of 0, 1, …, "
-                f"{len(self.b) - 1} entries, not {[len(row) for row in self.a]}"
-            )
-        if abs(float(sum(self.b)) - 1) > 1e-12:
-            raise SolverError(f"{self.name}: the weights b sum to {float(sum(self.b))}, not to 1")
-
-    @property
-    def c(self) -> tuple[Number, ...]:
-        """Nodes, the row sums of a."""
-        return tuple(sum(row, Q(0)) for row in self.a)
-
-
-EULER = Tableau(((),), (Q(1),), 1, "euler")
-MIDPOINT = Tableau(((), (Q(1, 2),)), (Q(0), Q(1)), 2, "midpoint")
-HEUN2 = Tableau(((), (Q(1),)), (Q(1, 2), Q(1, 2)), 2, "heun")
-RALSTON2 = Tableau(((), (Q(2, 3),)), (Q(1, 4), Q(3, 4)), 2, "ralston")
-KUTTA3 = Tableau(((), (Q(1, 2),), (Q(-1), Q(2))), (Q(1, 6), Q(2, 3), Q(1, 6)), 3, "kutta3")
-HEUN3 = Tableau(((), (Q(1, 3),), (Q(0), Q(2, 3))), (Q(1, 4), Q(0), Q(3, 4)), 3, "heun3")
-RALSTON3 = Tableau(((), (Q(1, 2),), (Q(0), Q(3, 4))), (Q(2, 9), Q(1, 3), Q(4, 9)), 3, "ralston3")
-VAN_DER_HOUWEN3 = Tableau(((), (Q(8, 15),), (Q(1, 4), Q(5, 12))), (Q(1, 4), Q(0), Q(3, 4)), 3, "houwen3")
-SSPRK3 = Tableau(((), (Q(1),), (Q(1, 4), Q(1, 4))), (Q(1, 6), Q(1, 6), Q(2, 3)), 3, "ssprk3")
-RK4 = Tableau(((), (Q(1, 2),), (Q(0), Q(1, 2)), (Q(0), Q(0), Q(1))), (Q(1, 6), Q(1, 3), Q(1, 3), Q(1, 6)), 4, "rk4")
-
-TABLEAUX = {
-    table.name: table
-    for table in (EULER, MIDPOINT, HEUN2, RALSTON2, KUTTA3, HEUN3, RALSTON3, VAN_DER_HOUWEN3, SSPRK3, RK4)
-}
 
 VARIABLES = {"rho": "eps", "lambda": "eps", "t": "velocity", "sigma": "velocity"}
 """What the network is asked for, for each variable of integration."""
@@ -122,19 +57,24 @@ def runge_kutta(step: Step, tableau: Any = "heun", variable: str = "rho", final:
         The step to σ = 0: the limit of the exact one-step formula, or Euler's method in the variable, as EDM's code has
         it, which is the same in ρ only.
     """
+    return through_tableau(step, _tableau(tableau), variable, final)
+
+
+def through_tableau(step: Step, table: Tableau, variable: str, final: str) -> Linear:
+    """One step of an explicit tableau in a variable; see `runge_kutta`."""
     if variable not in VARIABLES:
-        raise SolverError(f"runge_kutta: no variable named {variable!r}; there are {', '.join(VARIABLES)}")
-    table = _tableau(tableau)
+        name = step.tracer.rule.name
+        raise SolverError(f"{name}: no variable named {variable!r}; there are {', '.join(VARIABLES)}")
     if step.singular and (variable != "t" or step.next.singular):
         if final == "limit" or variable == "lambda" or step.now.singular:
             return step.limit()
         table = EULER
     start, delta = _position(step.now, variable), _position(step.next, variable) - _position(step.now, variable)
     slopes: list[Linear] = []
+    levels = {c: _stage(step, variable, start, delta, c) for c in dict.fromkeys(table.c)}
     for row, c in zip(table.a, table.c, strict=True):
-        level = _stage(step, variable, start, delta, c)
-        x = _advance(step, variable, slopes, row, delta, level)
-        slopes.append(_slope(variable, level, step.model(x, level)))
+        x = _advance(step, variable, slopes, row, delta, levels[c])
+        slopes.append(_slope(variable, levels[c], step.model(x, levels[c])))
     return _advance(step, variable, slopes, table.b, delta, step.next)
 
 
@@ -186,3 +126,13 @@ deis_rho_midpoint = _named("deis_rho_midpoint", "midpoint", "rho", f"{_DEIS}, ρ
 deis_rho_heun = _named("deis_rho_heun", "heun", "rho", f"{_DEIS}, ρRK-DEIS")
 deis_rho_kutta3 = _named("deis_rho_kutta3", "kutta3", "rho", f"{_DEIS}, ρRK-DEIS")
 deis_rho_rk4 = _named("deis_rho_rk4", "rk4", "rho", f"{_DEIS}, ρRK-DEIS")
+
+ssprk3, three_eighths, fehlberg5, cash_karp5, dormand_prince5, butcher6, verner6, fehlberg8, cooper_verner8 = (
+    _named(name, name, "rho", TABLEAUX[name].source)
+    for name in (
+        "ssprk3", "three_eighths", "fehlberg5", "cash_karp5", "dormand_prince5", "butcher6", "verner6", "fehlberg8",
+        "cooper_verner8",
+    )
+)  # fmt: skip
+bogacki_shampine3 = _named("bogacki_shampine3", "ralston3", "rho", "Bogacki and Shampine (1989), the higher order")
+dormand_prince5_t = _named("dormand_prince5_t", "dormand_prince5", "t", f"{TABLEAUX['dormand_prince5'].source}, in t")
