@@ -155,7 +155,8 @@ def softplus(z: Number) -> Number:
     """log(1 + e^z), without overflow and to full relative accuracy for z → −∞."""
     if package_of(z) not in ("float", "array", "mpmath"):
         return log1p(exp(z))
-    return choose(z > 0, lambda: z + log1p(exp(-z)), lambda: log1p(exp(z)))
+    rest = log1p(exp(-abs(z)))
+    return choose(z > 0, lambda: z + rest, lambda: rest)
 
 
 def arsinh(z: Number) -> Number:

@@ -111,7 +111,7 @@ def _gauss(f: Callable[[Number], Any], a: Number, b: Number, kinks: Sequence[flo
 
     A panel and its two halves are one call of f: in short integrals the calls take longer than the numbers.
     """
-    ordered = sorted(kinks, reverse=bool(np.any(b < a)))
+    ordered = sorted(kinks, reverse=bool(np.any(b < a))) if kinks else ()
     inner = [np.clip(kink, np.minimum(a, b), np.maximum(a, b)) for kink in ordered]
     edges = np.array([a, *inner, b] if np.ndim(a) == np.ndim(b) else np.broadcast_arrays(a, *inner, b))
     low, high = edges[:-1], edges[1:]
@@ -163,7 +163,7 @@ def _panels(f: Callable[[Number], Any], low: np.ndarray, high: np.ndarray) -> tu
 
 def _sum(terms: np.ndarray) -> np.ndarray:
     """The sum over the second axis, one after the other: the same bits whatever the other axes are."""
-    return np.cumsum(terms, axis=1)[:, -1] if terms.shape[1] else np.zeros(np.delete(terms.shape, 1))
+    return terms.cumsum(axis=1)[:, -1] if terms.shape[1] else np.zeros(np.delete(terms.shape, 1))
 
 
 # --- other kinds ---------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Tracer:
 
     def __init__(self, rule: Rule, grid: Grid, inputs: Sequence[str], open_end: bool = False) -> None:
         self.rule = rule
+        self.history = rule.history
         self.grid = grid
         self.open_end = open_end
         self.rows: list[Row] = []
@@ -128,7 +129,7 @@ class Tracer:
 
     def memory(self) -> Memory:
         """What the rule remembers now, as registers."""
-        depth = max(self.rule.history, 0)
+        depth = max(self.history, 0)
         past = tuple((self.register(value), level) for value, level in self.past[:depth])
         return Memory(past, tuple((name, self.register(value)) for name, value in self.named.items()))
 

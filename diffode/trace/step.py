@@ -93,7 +93,8 @@ class Step:
         """The λ between two levels where t as a function of λ is not smooth, for `phi.integral`."""
         if package_of(a.lam) not in ("float", "array"):
             return []
-        return self.tracer.grid.process.kinks(np.min((a.lam, b.lam)), np.max((a.lam, b.lam)))
+        ends = np.array((a.lam, b.lam))
+        return self.tracer.grid.process.kinks(float(ends.min()), float(ends.max()))
 
     def limit(self) -> Linear:
         r"""The exact one-step formula α_t D + σ_t ε, as the data prediction has it where h is infinite."""
@@ -145,12 +146,12 @@ class Step:
     def depth(self) -> int:
         """How many past values exist (at most `history`)."""
         known = len(self.tracer.past) - self.stored
-        return min(known, self.tracer.rule.history)
+        return min(known, self.tracer.history)
 
     @property
     def starting(self) -> bool:
         """True while fewer past values exist than the solver's `history`."""
-        return self.depth < self.tracer.rule.history
+        return self.depth < self.tracer.history
 
     def past(self, k: int) -> Linear:
         """What was stored k steps ago: the first evaluation there, unless `store` replaced it."""
@@ -161,7 +162,7 @@ class Step:
         return self._past(k)[1]
 
     def _past(self, k: int) -> tuple[Linear, Level]:
-        name, history = self.tracer.rule.name, self.tracer.rule.history
+        name, history = self.tracer.rule.name, self.tracer.history
         if k < 1:
             raise SolverError(f"{name}: step.past({k}) was used; past values are counted from 1, the newest")
         if k > history:
@@ -191,7 +192,7 @@ class Step:
 
     def _store(self, d: Linear) -> None:
         self.tracer.past.insert(0, (Linear({self.tracer.register(d): 1}), self.now))
-        del self.tracer.past[self.tracer.rule.history + 1 :]
+        del self.tracer.past[self.tracer.history + 1 :]
         self.stored = True
 
     @property
