@@ -7,6 +7,7 @@ the Adams–Bashforth method it is made from.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import ceil, comb
 
 from diffode.plan import Linear
@@ -27,6 +28,7 @@ def adams_bashforth(terms: int) -> list[Fraction]:
     return gammas
 
 
+@cache
 def _weights(terms: int, beta: Fraction) -> list[Fraction]:
     """Weights of v_{n+1}, v_n, …: ((β + (1 − β)∇)/β) Σ γ_j ∇^j, cut after ∇^{terms−1}."""
     gammas = adams_bashforth(terms)
