@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from diffode.kinds import package_of
 from diffode.series import rational
 
 
@@ -107,7 +108,7 @@ class ClassicalConditions:
     ----------
     forest : Forest
     weights : tuple
-        Φ(t): fractions, or floats where the tableau has numbers that are rounded.
+        Φ(t): fractions, or floats or mpmath numbers where the tableau has numbers that are rounded.
     holds : tuple of bool
     """
 
@@ -152,6 +153,8 @@ def classical_conditions(table: Table, order: int) -> ClassicalConditions:
     forest, stages = rooted_trees(order), len(table.b)
     rows = [[rational(c) for c in row] + [Fraction(0)] * (stages - len(row)) for row in table.a]
     weights = [rational(c) for c in table.b]
+    if any(package_of(c) == "mpmath" for row in [*rows, weights] for c in row):
+        return _in_digits(forest, rows, weights)
     if not all(isinstance(c, Fraction) and c.denominator < 2**40 for row in [*rows, weights] for c in row):
         return _rounded(forest, np.array(rows, dtype=float), np.array(weights, dtype=float))
     scale = lcm(*(c.denominator for row in rows for c in row))
@@ -169,6 +172,17 @@ def _rounded(forest: Forest, a: np.ndarray, b: np.ndarray) -> ClassicalCondition
     found, size = (w @ _stage_weights(forest, m) for w, m in ((b, a), (abs(b), abs(a))))
     holds = abs(found - 1 / np.array(forest.density)) <= 1e-15 * np.array(forest.size) * (len(b) + size * len(b))
     return ClassicalConditions(forest, tuple(found.tolist()), tuple(holds.tolist()))
+
+
+def _in_digits(forest: Forest, rows: Sequence[Sequence[Any]], weights: Sequence[Any]) -> ClassicalConditions:
+    """In the working precision of mpmath; a condition holds if it does to three quarters of the digits."""
+    import mpmath
+
+    a, b = (np.array([[mpmath.mpf(1) * c for c in row] for row in table], dtype=object) for table in (rows, [weights]))
+    found = (b @ _stage_weights(forest, a))[0]
+    bound = mpmath.mpf(10) ** (-0.75 * mpmath.mp.dps)
+    holds = tuple(bool(abs(w * g - 1) < bound) for w, g in zip(found, forest.density, strict=True))
+    return ClassicalConditions(forest, tuple(found), holds)
 
 
 def _stage_weights(forest: Forest, a: np.ndarray) -> np.ndarray:
