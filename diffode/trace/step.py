@@ -84,7 +84,7 @@ class Step:
     def time(self, lam: Number) -> Number:
         """The time at a λ between two levels, where nothing else of the level is needed: a part of its cost."""
         process = self.tracer.grid.process
-        if package_of(lam) not in ("float", "array", "mpmath"):  # processes of symbols and series know whole levels
+        if not hasattr(process, "t_of_lam"):  # the processes of proofs know whole levels only
             return process.level(lam=lam).t
         with np.errstate(all="ignore"):
             return process.t_of_lam(lam)
