@@ -6,16 +6,16 @@ between ρAB-DEIS (which is k-diffusion's LMS), tAB-DEIS and λAB-DEIS (which is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
-from operator import mul
+from collections.abc import Sequence
+from functools import partial
 
 from diffode import phi
 from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.exponential import exact_start, interpolate, order_here
+from diffode.solvers.exponential import exact_start, interpolate, lagrange_basis, latest
+from diffode.solvers.starts import begin, ending, finish
 from diffode.trace import Step
 
 _TERMS = 10_000
@@ -41,23 +41,9 @@ def _through(
     return result
 
 
-def _basis(nodes: Sequence[Number]) -> Callable[[Number, Number], list[Number]]:
-    """(at, factor) → factor·ℓ_j(at), the Lagrange basis on the nodes."""
-    others = [[m for m in range(len(nodes)) if m != j] for j in range(len(nodes))]
-    scales = [reduce(mul, (node - nodes[m] for m in rest), 1) for node, rest in zip(nodes, others, strict=True)]
-
-    def basis(at: Number, factor: Number) -> list[Number]:
-        gaps = [at - node for node in nodes]
-        return [
-            reduce(mul, [gaps[m] for m in rest], factor) / scale for rest, scale in zip(others, scales, strict=True)
-        ]
-
-    return basis
-
-
 def _weights_in_t(step: Step, levels: Sequence[Level], b: Level) -> list[Number]:
     """∫ ℓ_j(t) dρ along the process, as integrals over λ since dρ = −e^{−λ} dλ."""
-    basis = _basis([level.t for level in levels])
+    basis = lagrange_basis([level.t for level in levels])
 
     def densities(lam: Number) -> list[Number]:
         return basis(step.time(lam), -phi.exp(-lam))
@@ -67,7 +53,7 @@ def _weights_in_t(step: Step, levels: Sequence[Level], b: Level) -> list[Number]
 
 def _summed(step: Step, variable: str, levels: Sequence[Level], b: Level, closed: bool) -> list[Number]:
     """∫ ℓ_j dρ as the official codes take it, by a sum over equal pieces of ρ or t."""
-    basis = _basis([getattr(level, variable) for level in levels])
+    basis = lagrange_basis([getattr(level, variable) for level in levels])
 
     def densities(at: Number) -> list[Number]:
         if variable == "rho":
@@ -115,8 +101,9 @@ def deis(
     quadrature : {"exact", "left", "closed"}
         "left": the left Riemann sum of the official code; "closed": that of diff-sampler, over points with both ends
         of the step, its first step exact. For ρ and t, in floats.
-    start : {"ramp", "exact"}
-    lower_order_final : bool or {"last", "early"}
+    start : {"ramp", "exact", "derived"}
+        See `diffode.solvers.starts`.
+    lower_order_final : bool or {"last", "early", "derived"}
         See `order_here`.
     final : {"limit", "rule"}
         The step to σ = 0: the limit of the exact one-step formula, or in ρ, where the weights stay finite, the rule
@@ -124,14 +111,16 @@ def deis(
     """
     if variable not in ("rho", "t", "lambda"):
         raise SolverError(f"deis: no variable {variable!r}; there are rho, t, lambda")
-    if step.singular and (final == "limit" or variable != "rho" or step.now.singular):
+    limited = final == "limit" or variable != "rho" or step.now.singular
+    if step.singular and limited and not ending(step, degree + 1, lower_order_final):
         return step.limit()
-    d = step.model(step.x, step.now)
-    possible = order_here(step, degree + 1, lower_order_final)
+    d = begin(step, degree + 1, start)
+    end = finish(step, d, degree + 1, lower_order_final)
+    if end is not None:
+        return end
     if start == "exact" and step.starting:
         return exact_start(step, degree + 1, d, partial(_through, step, variable, quadrature))
-    values = [d, *(step.past(k) for k in range(1, possible))]
-    levels = [step.now, *(step.past_level(k) for k in range(1, possible))]
+    values, levels = latest(step, d, degree + 1, lower_order_final)
     return _through(step, variable, quadrature, values, levels, step.next)
 
 

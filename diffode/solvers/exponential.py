@@ -14,9 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import mul
 
 from diffode import phi
+from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.trace import Step
@@ -117,7 +120,19 @@ def interpolate(
     tau : float
         Noise level τ.
     """
-    a, b = step.now, b or step.next
+    return integrate(step.x, step.now, prediction, values, levels, b or step.next, tau)
+
+
+def integrate(
+    x: Linear,
+    a: Level,
+    prediction: str,
+    values: Sequence[Linear],
+    levels: Sequence[Level],
+    b: Level,
+    tau: float = 0.0,
+) -> Linear:
+    """`interpolate` from any state x at any level a."""
     h, parts = b.lam - a.lam, form(prediction, a, b, tau)
     nodes = [level.lam - a.lam for level in levels]
     if prediction == "x0":
@@ -125,7 +140,7 @@ def interpolate(
         scale = rate * parts.gain * phi.exp(-rate * h)
     else:
         rate, scale = -1, -parts.gain * phi.exp(h)
-    result = parts.ratio * step.x
+    result = parts.ratio * x
     for weight, value in zip(phi.lagrange(nodes, rate, h), values, strict=True):
         result = result + scale * weight * value
     return result
@@ -178,7 +193,24 @@ def exact_start(step: Step, order: int, d: Linear, advance: Advance) -> Linear:
     return advance(values, levels, step.next)
 
 
-def order_here(step: Step, order: int, lower_order_final: bool | str) -> int:
+def lagrange_basis(nodes: Sequence[Number]) -> Callable[[Number, Number], list[Number]]:
+    """(at, factor) → factor·ℓ_j(at), the Lagrange basis on the nodes."""
+    others = [[m for m in range(len(nodes)) if m != j] for j in range(len(nodes))]
+    scales = [reduce(mul, (node - nodes[m] for m in rest), 1) for node, rest in zip(nodes, others, strict=True)]
+
+    def basis(at: Number, factor: Number) -> list[Number]:
+        gaps = [at - node for node in nodes]
+        return [
+            reduce(mul, [gaps[m] for m in rest], factor) / scale for rest, scale in zip(others, scales, strict=True)
+        ]
+
+    return basis
+
+
+_ENDS = (False, True, "last", "early", "derived")
+
+
+def order_here(step: Step, order: int, lower_order_final: bool | str, whole: float | None = None) -> int:
     """The order of this step: what the past allows, and what the end asks for.
 
     Parameters
@@ -186,14 +218,31 @@ def order_here(step: Step, order: int, lower_order_final: bool | str) -> int:
     step : Step
     order : int
         The order of a step in the middle.
-    lower_order_final : bool or {"last", "early"}
+    lower_order_final : bool or {"last", "early", "derived"}
         True: at most the number of steps left. "last": the last step alone is of first order (diffusers'
         `euler_at_final`). "early": as True, but one step too soon, and the last step of full order (MR Sampler's code).
+        "derived": an end that keeps the order; see `diffode.solvers.starts`. Where that has no step of its own (with
+        noise), the last step is of one order less than the whole rule.
+    whole : float, optional
+        The order of the whole rule, where it is not that of the step.
     """
+    if lower_order_final not in _ENDS:
+        listed = ", ".join(map(repr, _ENDS))
+        raise SolverError(f"{step.tracer.rule.name}: no lower_order_final={lower_order_final!r}; there are {listed}")
     possible = min(order, step.depth + 1)
     left = step.remaining
+    if lower_order_final == "derived":
+        return min(possible, max(int(whole or order) - 1, 1)) if left == 1 else possible
     if lower_order_final == "last":
         return 1 if left == 1 else possible
     if lower_order_final == "early":
         return possible if left == 1 else min(possible, left - 1)
     return min(possible, left) if lower_order_final else possible
+
+
+def latest(
+    step: Step, d: Linear, order: int, lower_order_final: bool | str = False, whole: float | None = None
+) -> tuple[list[Linear], list[Level]]:
+    """The values that a step of this order weighs, newest first, d among them, and their levels; see `order_here`."""
+    back = range(1, order_here(step, order, lower_order_final, whole))
+    return [d, *map(step.past, back)], [step.now, *map(step.past_level, back)]

@@ -17,10 +17,12 @@ from diffode.solvers.exponential import (
     exact_start,
     form,
     interpolate,
+    latest,
     noise,
     order_here,
     taylor,
 )
+from diffode.solvers.starts import begin, finish
 from diffode.trace import Step
 
 
@@ -76,14 +78,19 @@ def dpm_multistep(
     third : {"published", "diffusers"}
         Steps of third order. In the diffusers library's SDE-DPM-Solver++ the weight of m_2/2 is wrong by 1 (a ½ has the
         wrong sign), which leaves them of first order.
-    start : {"ramp", "exact"}
-        First steps of lower order, as published, or one of full order.
-    lower_order_final : bool or {"last", "early"}
+    start : {"ramp", "exact", "derived"}
+        First steps of lower order, as published; one of full order; or steps that keep the order for few or no
+        evaluations, see `diffode.solvers.starts`.
+    lower_order_final : bool or {"last", "early", "derived"}
         Whether the last steps are of lower order, as the official code has it below 10 steps; see `order_here`.
     """
-    d = step.model(step.x, step.now)
+    whole = _with_noise(order, tau)
+    d = begin(step, whole, start)
+    end = finish(step, d, order, lower_order_final, whole, tau)
+    if end is not None:
+        return end
     added = noise(step, step.now, step.next, prediction, tau)
-    possible = order_here(step, order, lower_order_final)
+    possible = order_here(step, order, lower_order_final, whole)
     if start == "exact" and step.starting:
         quadrature = partial(interpolate, step, prediction, tau=tau)
         return exact_start(step, order, d, quadrature) + added
@@ -133,18 +140,20 @@ def exponential_adams(
     prediction : {"x0", "eps"}
     tau : float
         Noise level: 0 is the ODE, 1 the reverse SDE.
-    start : {"ramp", "exact"}
-    lower_order_final : bool or {"last", "early"}
-        See `order_here`.
+    start : {"ramp", "exact", "derived"}
+    lower_order_final : bool or {"last", "early", "derived"}
+        See `dpm_multistep`.
     """
-    d = step.model(step.x, step.now)
+    whole = _with_noise(order, tau)
+    d = begin(step, whole, start)
+    end = finish(step, d, order, lower_order_final, whole, tau)
+    if end is not None:
+        return end
     added = noise(step, step.now, step.next, prediction, tau)
-    possible = order_here(step, order, lower_order_final)
     if start == "exact" and step.starting:
         quadrature = partial(interpolate, step, prediction, tau=tau)
         return exact_start(step, order, d, quadrature) + added
-    values = [d, *(step.past(k) for k in range(1, possible))]
-    levels = [step.now, *(step.past_level(k) for k in range(1, possible))]
+    values, levels = latest(step, d, order, lower_order_final, whole)
     return interpolate(step, prediction, values, levels, tau=tau) + added
 
 

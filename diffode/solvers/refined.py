@@ -11,7 +11,8 @@ from __future__ import annotations
 from diffode import phi
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.exponential import taylor
+from diffode.solvers.exponential import order_here, taylor
+from diffode.solvers.starts import begin
 from diffode.trace import Step
 
 _RES = "arXiv:2308.02157"
@@ -83,10 +84,18 @@ def res_3s(step: Step, c2: float = 0.5, c3: float = 1.0) -> Linear:
     source=f"{_RES}, the multistep solver of order 2",
     limits=[limit("mr_ode_data_2")],
 )
-def res_2m(step: Step) -> Linear:
-    r"""RES of order 2 with a past value for its stage: c_2 = −h₋/h."""
-    d = step.model(step.x, step.now)
-    if step.starting:
+def res_2m(step: Step, start: str = "ramp", lower_order_final: bool | str = False) -> Linear:
+    r"""RES of order 2 with a past value for its stage: c_2 = −h₋/h.
+
+    Parameters
+    ----------
+    start : {"ramp", "derived"}
+        One and the same at order 2.
+    lower_order_final : bool or {"last", "early", "derived"}
+        Whether the last step is of first order; see `order_here`.
+    """
+    d = begin(step, 2, start, ("ramp", "derived"))
+    if order_here(step, 2, lower_order_final) == 1:
         return taylor(step, "x0", [d])
     c2 = (step.past_level(1).lam - step.now.lam) / step.h
     return taylor(step, "x0", [d, (step.past(1) - d) / c2])

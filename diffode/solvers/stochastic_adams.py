@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.exponential import form, interpolate, noise, order_here, taylor
+from diffode.solvers.exponential import form, interpolate, latest, noise, taylor
+from diffode.solvers.starts import begin, finish, unfinished
 from diffode.trace import Step
 
 
@@ -56,7 +57,8 @@ def sa_solver(
     mode: str = "PEC",
     rescaled: bool = False,
     final: str = "ode",
-    lower_order_final: bool = True,
+    start: str = "ramp",
+    lower_order_final: bool | str = True,
 ) -> Linear:
     r"""SA-Solver: stochastic Adams predictor of s values, corrector of ŝ values with the new one among them.
 
@@ -79,20 +81,25 @@ def sa_solver(
     final : {"ode", "predict", "correct"}
         The last step: the predictor alone and without noise, which leaves strong order ½ (the official code in few
         steps), the predictor alone (diffusers), or a step like the others.
-    lower_order_final : bool
-        Whether the last steps are of lower order.
+    start : {"ramp", "derived"}
+        See `diffode.solvers.starts`.
+    lower_order_final : bool or {"last", "early", "derived"}
+        Whether the last steps are of lower order; see `order_here`.
     """
-    d = step.memory.get("d", lambda: step.model(step.x, step.now))
+    whole = _order(predictor, corrector, tau)
+    most = max(predictor, corrector - 1)
+    d = step.memory.pop("d", lambda: begin(step, whole, start, ("ramp", "derived")))
     step.store(d)
+    end = finish(step, d, most, lower_order_final, whole, tau)
+    if end is not None:
+        return end
     ends = step.last and final != "correct"
     level = 0.0 if ends and final == "ode" else tau
     added = noise(step, step.now, step.next, prediction, level)
-    most = order_here(step, max(predictor, corrector - 1), lower_order_final)
-    values = [d, *(step.past(k) for k in range(1, most))]
-    levels = [step.now, *(step.past_level(k) for k in range(1, most))]
-    s = min(predictor, most)
+    values, levels = latest(step, d, most, lower_order_final, whole)
+    s, most = min(predictor, len(values)), len(values)
     predicted = _through(step, prediction, level, rescaled, values[:s], levels[:s]) + added
-    if not corrector or ends:
+    if not corrector or ends or unfinished(step):
         return predicted
     new, kept = step.model(predicted, step.next), min(corrector, most + 1) - 1
     if mode == "PEC":

@@ -20,7 +20,8 @@ from diffode import phi
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.exponential import exact_start, form, interpolate, order_here, taylor
+from diffode.solvers.exponential import exact_start, form, interpolate, latest, taylor
+from diffode.solvers.starts import begin, ending, finish, unfinished
 from diffode.trace import Step
 
 
@@ -31,7 +32,7 @@ def _shortcut(step: Step, prediction: str, variant: str, d: Linear, other: Linea
     return taylor(step, prediction, [d]) - parts.gain * (b / (2 * r)) * (other - d)
 
 
-def _slipped(step: Step, prediction: str, d: Linear, new: Linear, order: int) -> Linear:
+def _slipped(step: Step, prediction: str, values: Sequence[Linear], levels: Sequence[Level], new: Linear) -> Linear:
     r"""The corrector of the official "vary_coeff", rows mixed up as they are there.
 
     With D_j = (m_j − m_0)/r_j and p(r) = m_0 + Σ_j D_j r ∏_{i≠j} (r − r_i)/(r_j − r_i) the exact corrector takes
@@ -39,7 +40,7 @@ def _slipped(step: Step, prediction: str, d: Linear, new: Linear, order: int) ->
     term: the coefficient of row p − 1 with the weight of row p.
     """
     parts = form(prediction, step.now, step.next)
-    values, levels = _nodes(step, d, order)
+    d, order = values[0], len(values)
     r = [*((level.lam - step.now.lam) / step.h for level in levels[1:]), 1]
     weights = [parts.z * phi.phi(k + 1, parts.z) for k in range(1, order + 1)]
     result = taylor(step, prediction, [d])
@@ -62,27 +63,21 @@ def _rows(others: Sequence[Number], node: Number) -> list[Number]:
     return [factorial(k + 1) * c for k, c in enumerate(coefficients)]
 
 
-def _predict(step: Step, prediction: str, variant: str, d: Linear, order: int) -> Linear:
-    if order == 2 and variant in ("bh1", "bh2"):
-        r = (step.past_level(1).lam - step.now.lam) / step.h
-        return _shortcut(step, prediction, variant, d, step.past(1), r)
-    values, levels = _nodes(step, d, order)
+def _predict(step: Step, prediction: str, variant: str, values: Sequence[Linear], levels: Sequence[Level]) -> Linear:
+    if len(values) == 2 and variant in ("bh1", "bh2"):
+        r = (levels[1].lam - step.now.lam) / step.h
+        return _shortcut(step, prediction, variant, values[0], values[1], r)
     return interpolate(step, prediction, values, levels)
 
 
-def _correct(step: Step, prediction: str, variant: str, d: Linear, new: Linear, order: int) -> Linear:
-    if order == 1 and variant in ("bh1", "bh2"):
-        return _shortcut(step, prediction, variant, d, new, 1)
+def _correct(
+    step: Step, prediction: str, variant: str, values: Sequence[Linear], levels: Sequence[Level], new: Linear
+) -> Linear:
+    if len(values) == 1 and variant in ("bh1", "bh2"):
+        return _shortcut(step, prediction, variant, values[0], new, 1)
     if variant == "vary_coeff":
-        return _slipped(step, prediction, d, new, order)
-    values, levels = _nodes(step, d, order)
+        return _slipped(step, prediction, values, levels, new)
     return interpolate(step, prediction, [new, *values], [step.next, *levels])
-
-
-def _nodes(step: Step, d: Linear, order: int) -> tuple[list[Linear], list[Level]]:
-    values = [d, *(step.past(k) for k in range(1, order))]
-    levels = [step.now, *(step.past_level(k) for k in range(1, order))]
-    return values, levels
 
 
 @solver(
@@ -124,28 +119,33 @@ def unipc(
         which brings the corrected orders 2, 3, … down to 1.
     corrector : bool
         False leaves the predictor UniP-p alone, of order p.
-    start : {"ramp", "exact"}
-    lower_order_final : bool or {"last", "early"}
+    start : {"ramp", "exact", "derived"}
+        See `diffode.solvers.starts`.
+    lower_order_final : bool or {"last", "early", "derived"}
         Whether the last steps are of lower order, as the official code has it; see `order_here`.
     """
-    if step.singular and ("d" not in step.memory or prediction != "x0"):
+    whole, ends = order + bool(corrector), ending(step, order, lower_order_final)
+    if step.singular and not ends and ("d" not in step.memory or prediction != "x0"):
         return step.limit()
-    d = step.memory.get("d", lambda: step.model(step.x, step.now))
-    if step.singular:
+    d = step.memory.pop("d", lambda: begin(step, whole, start))
+    if step.singular and not ends:
         return step.next.alpha * d
     step.store(d)
-    possible = order_here(step, order, lower_order_final)
+    end = finish(step, d, order, lower_order_final, whole)
+    if end is not None:
+        return end
     if start == "exact" and step.starting:
-        predicted = exact_start(step, order + bool(corrector), d, partial(interpolate, step, prediction))
+        predicted = exact_start(step, whole, d, partial(interpolate, step, prediction))
         if corrector and not step.last:
             step.memory["d"] = step.model(predicted, step.next)
         return predicted
-    predicted = _predict(step, prediction, variant, d, possible)
-    if not corrector or step.last:
+    values, levels = latest(step, d, order, lower_order_final, whole)
+    predicted = _predict(step, prediction, variant, values, levels)
+    if not corrector or step.last or unfinished(step):
         return predicted
     new = step.model(predicted, step.next)
     step.memory["d"] = new
-    return _correct(step, prediction, variant, d, new, possible)
+    return _correct(step, prediction, variant, values, levels, new)
 
 
 _UNIPC = "arXiv:2302.04867"

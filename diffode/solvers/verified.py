@@ -21,7 +21,7 @@ from diffode.solvers.base import Solver
 FILE = Path(__file__).with_name("orders.json")
 """Written by the study of orders, `analysis/orders.py`."""
 
-_SHARED = ("exponential.py", "first_order.py", "../phi.py", "../quadrature.py")
+_SHARED = ("exponential.py", "first_order.py", "starts.py", "../phi.py", "../quadrature.py")
 """What rules of several families are built from."""
 
 

@@ -121,10 +121,7 @@ class Step:
             A named branch of the network.
         """
         self._check_expression(x, "model needs")
-        if not isinstance(level, Level):
-            raise SolverError(
-                f"{self.tracer.rule.name}: step.model needs a level (step.now, step.next, step.level(…)), not {level!r}"
-            )
+        self._check_level(level, "model")
         register = self.tracer.register(x)
         out = self.tracer.fresh("d")
         prediction = self.tracer.rule.prediction
@@ -133,6 +130,12 @@ class Step:
         if level is self.now and not self.stored:
             self._store(value)
         return value
+
+    def _check_level(self, level: Any, who: str) -> None:
+        if not isinstance(level, Level):
+            raise SolverError(
+                f"{self.tracer.rule.name}: step.{who} needs a level (step.now, step.next, step.level(…)), not {level!r}"
+            )
 
     def _check_expression(self, value: Any, who: str) -> None:
         if not isinstance(value, Linear):
@@ -163,8 +166,8 @@ class Step:
 
     def _past(self, k: int) -> tuple[Linear, Level]:
         name, history = self.tracer.rule.name, self.tracer.history
-        if k < 1:
-            raise SolverError(f"{name}: step.past({k}) was used; past values are counted from 1, the newest")
+        if not isinstance(k, (int, np.integer)) or k < 1:
+            raise SolverError(f"{name}: step.past({k!r}) was used; past values are counted from 1, the newest")
         if k > history:
             raise SolverError(
                 f"{name}: step.past({k}) was used, but the solver declares history={history}; "
@@ -216,6 +219,10 @@ class Step:
         stream : int
             Different streams are independent.
         """
+        for level in (a, b):
+            self._check_level(level, "noise")
+        if not isinstance(moment, (int, np.integer)) or moment < 0:
+            raise SolverError(f"{self.tracer.rule.name}: step.noise: moment is a power, 0, 1, 2, …, not {moment!r}")
         if clock is None:
             clock = "rho2" if self.tracer.rule.prediction in ("eps", "score") else "snr"
         piece = Increment(a, b, Clock.of(clock), moment)
@@ -280,10 +287,22 @@ class _Named:
         self._tracer.named[name] = Linear({self._tracer.register(value, "m"): 1})
 
     def __getitem__(self, name: str) -> Linear:
+        if name not in self._tracer.named:
+            known = ", ".join(self._tracer.named) or "nothing"
+            raise SolverError(
+                f"{self._tracer.rule.name}: step.memory[{name!r}] was read, but at step {self._tracer.index} it holds "
+                f"{known}; use step.memory.get({name!r}, default)"
+            )
         return self._tracer.named[name]
 
     def __delitem__(self, name: str) -> None:
         del self._tracer.named[name]
+
+    def pop(self, name: str, default: Linear | Callable[[], Linear]) -> Linear:
+        """As `get`, and the name is forgotten."""
+        value = self.get(name, default)
+        self._tracer.named.pop(name, None)
+        return value
 
     def __contains__(self, name: str) -> bool:
         return name in self._tracer.named
