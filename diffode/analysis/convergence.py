@@ -171,7 +171,7 @@ def order_started(solver: Solver, process: Process, counts: Sequence[int] = _COU
     -------
     Slope
     """
-    if "lower_order_final" in solver.options:
+    if solver.options.get("lower_order_final") is False:
         solver = solver.configure(solver.name, lower_order_final=True)
     variable = solver.uniform or "lam"
     quantiles = (np.arange(16) + 0.5) / 16
