@@ -112,6 +112,8 @@ class Explanation:
     parents : tuple of str
         At which options the rule is which other solver.
     moves : tuple of Move
+    missed : str
+        The first condition that fails, on the steps that the rule claims its order for.
     """
 
     solver: str
@@ -121,6 +123,7 @@ class Explanation:
     terms: tuple[Term, ...]
     parents: tuple[str, ...]
     moves: tuple[Move, ...]
+    missed: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.solver}: {self.summary}", ""]
@@ -143,6 +146,10 @@ class Explanation:
             if len(self.terms) > 6:
                 lines.append(f"    and {len(self.terms) - 6} smaller terms;")
             lines.append("D_y is the network's Jacobian: terms with it grow with guidance, the others do not.")
+        else:
+            lines.append(
+                f"Order {self.order}. Equal steps show no error at h^{self.order + 1}; others do: it {self.missed}."
+            )
         lines += ["", *(self.parents or ("No other solver is a special case of its rule.",))]
         if self.moves:
             lines += ["", "Moved by a hundredth:"]
@@ -174,9 +181,11 @@ def explain(solver: str | Solver) -> Explanation:
     plan.require_linear("an explanation")
     if not plan.is_deterministic:
         return Explanation(chosen.name, chosen.summary, None, None, (), _parents(chosen), ())
-    order = prove_order(chosen, spacing="uniform" if chosen.uniform else "rough", variable=_variable(chosen)).order
-    error, terms = leading_error(chosen, order)
-    return Explanation(chosen.name, chosen.summary, order, error, terms, _parents(chosen), tuple(_moves(chosen, order)))
+    proof = prove_order(chosen, spacing="uniform" if chosen.uniform else "rough", variable=_variable(chosen))
+    error, terms = leading_error(chosen, proof.order)
+    parents, moves = _parents(chosen), tuple(_moves(chosen, proof.order))
+    missed = str(proof.failures[0]) if proof.failures else ""
+    return Explanation(chosen.name, chosen.summary, proof.order, error, terms, parents, moves, missed)
 
 
 def _variable(solver: Solver) -> str:
@@ -188,6 +197,8 @@ def leading_error(solver: Solver, order: int) -> tuple[Bend | None, tuple[Term, 
     off = _local(solver, order, _variable(solver))
     terms = [Term(tree, e / symmetry(tree, list(off))) for tree, e in off.items() if e]
     terms.sort(key=lambda term: -abs(term.weight))
+    if not terms:
+        return None, ()
     found: list[Bend] = []
     for quantity, variable in (("D", "lam"), ("ε", "lam"), ("ε", "rho")):
         if variable != _variable(solver):

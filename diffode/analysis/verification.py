@@ -191,10 +191,14 @@ def _proof(subject: _Subject) -> Check:
     solver = subject.solver
     proof = prove_order(solver, spacing=subject.spacing, variable=subject.variable)
     text = f"{proof.conditions} conditions, chance of a false identity below {proof.chance:.0e}"
+    text = getattr(proof, "text", text)
     where = f" on equal steps in {_NAMES[subject.variable]}" if solver.uniform else ""
     if proof.order >= solver.order:
+        stays = any(missed.power <= proof.order for missed in proof.failures)
         above = "" if not proof.complete or proof.order == solver.order else f"; the rule has order {proof.order}"
-        beyond = f"; the next order {proof.failures[0]}" if proof.failures else ""
+        beyond = (
+            f"; {'what does not grow' if stays else 'the next order'} {proof.failures[0]}" if proof.failures else ""
+        )
         detail = f"order {proof.order}{where}: {text}{above}{beyond}"
         return Check("order_proof", "PASS", proof.order, solver.order, detail=detail, proof=proof)
     reason = str(proof.failures[0])

@@ -159,6 +159,7 @@ def jet_grid(
     variable: str,
     random: Random,
     ratios: Sequence[Scalar] | None = None,
+    period: int = 1,
 ) -> JetGrid:
     """A grid around λ = 0.
 
@@ -168,16 +169,19 @@ def jet_grid(
     past, ahead : int
         Steps before and after the base level.
     spacing : {"uniform", "smooth", "rough"}
-        Equal steps; steps whose ratios are 1 + O(h); steps with random ratios.
+        Equal steps; steps whose ratios are 1 + O(h); steps with random ratios, in turn.
     variable : {"lam", "rho", "t", "sigma"}
         The variable in which that holds.
     random : Random
         Where the ratios come from.
     ratios : sequence, optional
         The steps in h themselves, in order.
+    period : int
+        How many random ratios there are.
     """
     h = process.variable()
-    ratios = ratios or [_ratio(spacing, process, random) for _ in range(past + ahead)]
+    drawn = [_ratio(spacing, process, random) for _ in range(period)]
+    ratios = ratios or [drawn[k % period] for k in range(past + ahead)]
     offsets = [sum(ratios[past:k], Fraction(0)) - sum(ratios[k:past], Fraction(0)) for k in range(past + ahead + 1)]
     moves = [h * c for c in offsets]
     if spacing == "smooth":

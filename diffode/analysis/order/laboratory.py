@@ -44,6 +44,9 @@ class Laboratory:
     ----------
     errors : list of vectors
         Numerical minus exact y after 1, 2, … free steps; y_0 last.
+    period : int
+        Random step ratios repeat after so many: enough that a local error whose sum over a period vanishes, for all
+        ratios, is a difference of what belongs to the steps before and after, and does not accumulate.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class Laboratory:
     ) -> None:
         self.solver, self.highest, self.only = solver, highest, only
         self.spacing, self.variable, self.seed = spacing, variable, seed
-        self.free = max(solver.history, 1) + 5
+        self.period = max(solver.history, 1) + 2 if spacing == "rough" else 1
+        self.free = 4 * self.period + max(solver.history, 1) + 1
         # what was stored while the rule was starting is wrong in h², and gains a power of h in each turn of its history
         self.past = (highest if _keeps(solver) else 2) * max(solver.history, 1) + 1
         for margin in (2, 4, 8, 16):
@@ -75,15 +79,11 @@ class Laboratory:
                 self.free, self.process = 1, replace(JetProcess.plain(degree), over=series_over(ratios))
                 self.past = self.past if _keeps(solver) or remembers(solver) else max(solver.history, 1)
                 steps = [*([1] * self.past + [*reversed(ratios)])[-self.past :], 1]
-            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random, steps)
+            self.grid = jet_grid(self.process, self.past, self.free, spacing, variable, random, steps, self.period)
             self.errors = self._run(degree)
             if all(entry.degree > highest + 1 for step in self.errors for entry in step[:1]):
                 return
         raise PlanError(f"{solver.name}: its coefficients lose too many powers of h for an expansion")
-
-    def on(self, spacing: str) -> Laboratory:
-        """The same on another grid."""
-        return Laboratory(self.solver, self.highest, spacing, self.variable, self.seed)
 
     def _run(self, degree: int) -> list[Vector]:
         forced = trace(self.solver, self.grid, exact_past=self.past, open_end=True)

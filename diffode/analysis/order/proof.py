@@ -73,8 +73,8 @@ class OrderProof:
         How many coefficients were compared.
     chance : float
         Bound on the chance that an identity holds at the random values without holding (Schwartz–Zippel).
-    evidence : tuple of Laboratory
-        The runs behind it: the one that was asked for, and the one on equal steps that tells what accumulates.
+    evidence : Laboratory
+        The run behind it.
     """
 
     order: int
@@ -84,7 +84,7 @@ class OrderProof:
     variable: str
     conditions: int
     chance: float
-    evidence: tuple[Laboratory, ...] = field(default=(), compare=False, repr=False)
+    evidence: Laboratory = field(compare=False, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """What was proved, as a certificate carries it."""
@@ -182,6 +182,11 @@ def prove_order(
     2 fails the tree [λλ] at h^3: the quadrature Σ b c^2 is 1/6, should be 1/3
     """
     highest = highest or ceil(solver.order) + 1
+    if solver.options.get("variable") is not None and not solver.history:
+        from diffode.analysis.order.butcher import prove_by_tableau
+
+        if (proof := prove_by_tableau(solver, highest, spacing, variable)) is not None:
+            return proof
     lab = Laboratory(solver, highest, spacing, variable, seed)
     conditions = len(lab.forest) * (highest + 1)
     chance = conditions * 4 * (highest + 2) ** 2 / PRIME
@@ -192,27 +197,24 @@ def prove_order(
         if not failures:
             rounded = rounded or bool(missed)
             continue
-        equal = lab if spacing == "uniform" else lab.on("uniform")
         # what rounded literals leave at lower powers accumulates at the higher ones, and says nothing there
         powers = [power] if rounded else range(power, highest + 2)
-        order = min(k - min(growth(equal, k, k == power), 1 if rounded else 2) for k in powers)
+        order = min(k - min(growth(lab, k), 1 if rounded else 2) for k in powers)
         if order >= highest:
             break
-        return OrderProof(order, True, failures, spacing, variable, conditions, chance, (lab, equal))
-    return OrderProof(highest, False, (), spacing, variable, conditions, chance, (lab,))
+        return OrderProof(order, True, failures, spacing, variable, conditions, chance, lab)
+    return OrderProof(highest, False, (), spacing, variable, conditions, chance, lab)
 
 
-def growth(lab: Laboratory, power: int, first: bool) -> int:
-    """The degree in the number of steps of the error at h^power, on equal steps: 0, 1 or 2.
+def growth(lab: Laboratory, power: int) -> int:
+    """The degree in the number of steps of the error at h^power: 0, 1 or 2.
 
-    Differences of a polynomial of degree m vanish after the m-th; what is made afresh in each step and forgotten has
-    differences that vanish, or shrink geometrically where the rule has a fading memory. Of the first error, which was
-    seen on the grid asked for, degree 1 is taken where equal steps do not show it.
+    It is looked at once in a period of the steps. Differences of a polynomial of degree m vanish after the m-th; what
+    is made afresh in each step and forgotten has differences that vanish, or shrink geometrically where the rule has a
+    fading memory.
     """
-    rows = [[step[v][power] for step in lab.errors] for v in range(len(lab.forest))]
-    rows = [row for row in rows if any(row)]
-    if not rows:
-        return int(first)
+    sampled = lab.errors[:: -lab.period][::-1]
+    rows = [[step[v][power] for step in sampled] for v in range(len(lab.forest))]
     degree = 0
     for m in (1, 2):
         rows = [[(y - x) % PRIME for x, y in pairwise(row)] for row in rows]

@@ -36,22 +36,20 @@ def written(proof: OrderProof) -> str:
     PlanError
         If the proof cannot stand in a file.
     """
-    labs = [proof.evidence[0]]
-    if labs[0].spacing != "uniform":
-        labs.append(proof.evidence[1] if len(proof.evidence) > 1 else labs[0].on("uniform"))
-    name, least = labs[0].solver.name, proof.order if proof.complete else proof.order + 1
-    first = next((k for k in range(least) if any(entry[k] for step in labs[0].errors for entry in step)), None)
+    lab = proof.evidence
+    name, least = lab.solver.name, proof.order if proof.complete else proof.order + 1
+    first = next((k for k in range(least) if any(entry[k] for step in lab.errors for entry in step)), None)
     if first is not None:
         raise PlanError(
             f"{name}: its coefficients are rounded, so its conditions hold to rounding only (the first misses at "
             f"h^{first}); write them as fractions (Fraction(1, 3)) or formulas, and the proof can stand in a file"
         )
-    whole = {"format": 1, "solver": name, "order": proof.order, "complete": proof.complete, "highest": labs[0].highest}
-    return json.dumps({**whole, "runs": [_Run(lab).written() for lab in labs]}, ensure_ascii=False) + "\n"
+    whole = {"format": 2, "solver": name, "order": proof.order, "complete": proof.complete, "highest": lab.highest}
+    return json.dumps({**whole, "run": _Run(lab).written()}, ensure_ascii=False) + "\n"
 
 
 class _Run:
-    """One run of a proof, row by row."""
+    """The run of a proof, row by row."""
 
     def __init__(self, lab: Laboratory) -> None:
         self.lab, self.degree = lab, lab.highest + 2
@@ -72,7 +70,7 @@ class _Run:
             if name in self.needed and self.needed[name].max() > 0
         ]
         return {
-            "seed": lab.seed, "spacing": lab.spacing, "variable": lab.variable, "past": lab.past,
+            "seed": lab.seed, "spacing": lab.spacing, "variable": lab.variable, "past": lab.past, "period": lab.period,
             "alpha": list(lab.process.alpha_jet), "time": list(lab.process.time_jet), "ratios": list(lab.grid.ratios),
             "trees": [[tree.times, tree.shifts, list(tree.children)] for tree in lab.forest],
             "levels": [_cut(level.lam, self.degree) for level in self.levels],
