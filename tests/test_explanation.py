@@ -10,6 +10,7 @@ from diffode.analysis.explanation import combination, explain
 from diffode.analysis.order.proof import prove_order
 from diffode.cli import main
 from diffode.solvers import get_solver
+from tests.test_order import off_balance
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,12 @@ def test_stages_err_in_more_than_the_path_shows() -> None:
     assert found.error is None
     assert "D_y(D_y(D))" in str(found)
     assert [move.order for move in found.moves] == [0, 0, 1, 2]
+
+
+def test_what_equal_steps_do_not_show_is_said() -> None:
+    found = explain(off_balance("(h2 - h) h"))
+    assert (found.order, found.error, found.terms) == (1, None, ())
+    assert "Equal steps show no error at h^2; others do: it fails the tree τ at h^2" in str(found)
 
 
 def test_parents_are_the_laws() -> None:

@@ -262,24 +262,24 @@ ON_UNEQUAL_STEPS = {
 """What is added to a step of a third-order rule, with h, h1, h2 the step and the two before; and the order then."""
 
 
-def _off_balance(name: str) -> Solver:
+def off_balance(name: str) -> Solver:
     added, order = ON_UNEQUAL_STEPS[name]
 
     @solver(order=order, prediction="x0", history=2)
-    def off_balance(step: Step) -> Linear:
+    def unbalanced(step: Step) -> Linear:
         result = get_solver("dpmpp_3m_corrected").rule(step)
         if step.depth < 2:
             return result
         at = [step.now.lam, step.past_level(1).lam, step.past_level(2).lam]
         return result + (step.next.alpha * added(step.h, at[0] - at[1], at[1] - at[2])) * step.past(1)
 
-    return off_balance
+    return unbalanced
 
 
 @pytest.mark.parametrize("name", ON_UNEQUAL_STEPS)
 def test_what_unequal_steps_make_and_take_back_costs_nothing(name: str) -> None:
     """All of it vanishes on equal steps; what is a difference of neighbours does not accumulate on others."""
-    rule = _off_balance(name)
+    rule = off_balance(name)
     proof = prove(rule)
     assert prove(rule, 4, spacing="uniform").order == 3
     assert proof.order == ON_UNEQUAL_STEPS[name][1]
