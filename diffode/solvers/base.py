@@ -71,6 +71,8 @@ class Solver:
         Paper and equation.
     strong_order : float or None
         The strong order claimed, for rules with noise.
+    stiff_order : int or None
+        The stiff order claimed, for exponential rules: the conditions of the last order weakened to b_i(0).
     uniform : str or None
         The variable in which steps must be equal for the claim to hold.
     exponential : bool
@@ -117,6 +119,10 @@ class Solver:
     @property
     def strong_order(self) -> float | None:
         return self._claim("strong_order")
+
+    @property
+    def stiff_order(self) -> int | None:
+        return self._claim("stiff_order")
 
     @property
     def reaches(self) -> float | None:
@@ -199,7 +205,7 @@ class Solver:
             raise SolverError(f"{self.name}: order must be a positive number, not {self.order!r}")
         if self.order != int(self.order) or self.order > 20:
             raise SolverError(f"{self.name}: order must be a whole number from 1 to 20, not {self.order}")
-        for claim in ("strong_order", "reaches"):
+        for claim in ("strong_order", "stiff_order", "reaches"):
             value = getattr(self, claim)
             if value is not None and (not isinstance(value, (int, float)) or value < 0):
                 raise SolverError(f"{self.name}: {claim} must be a number or None, not {value!r}")
@@ -217,19 +223,22 @@ class Solver:
 
 
 def solver(
+    rule: Any = None,
+    /,
     *,
-    order: Claim,
-    prediction: Claim,
+    order: Claim = None,
+    prediction: Claim = None,
     source: str = "",
     history: Claim = 0,
     strong_order: Claim = None,
+    stiff_order: Claim = None,
     reaches: Claim = None,
     exponential: Claim = False,
     uniform: Claim = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     limits: Sequence[Limit] = (),
 ) -> Callable[[Callable[..., Linear]], Solver]:
-    """Make a `Solver` of a step rule.
+    """Make a `Solver` of a step rule; its claims stand in brackets, `@solver(order=…, prediction=…)`.
 
     Parameters
     ----------
@@ -243,6 +252,8 @@ def solver(
         Past values that the rule uses.
     strong_order, reaches : number or None, or function of the options
         The strong order claimed; the true order of a rule that is kept as published although it misses its claim.
+    stiff_order : int or None, or function of the options
+        The stiff order claimed of an exponential rule.
     exponential : bool, or function of the options
         Claims that a constant prediction (the rule's own, or of the data) is integrated exactly.
     uniform : {"t", "lam", "sigma", "rho"}, optional, or function of the options
@@ -263,6 +274,12 @@ def solver(
     >>> first
     <solver first: order 1, prediction 'x0'>
     """
+    if rule is not None or order is None or prediction is None:
+        what = getattr(rule, "__name__", "")
+        raise SolverError(
+            f"{what + ': ' if what else ''}write @solver(order=…, prediction=…) above the rule, for instance "
+            "@solver(order=2, prediction='x0'); order and prediction are always claimed"
+        )
 
     def decorate(rule: Callable[..., Linear]) -> Solver:
         made = Solver(
@@ -274,6 +291,7 @@ def solver(
                     "prediction": prediction,
                     "history": history,
                     "strong_order": strong_order,
+                    "stiff_order": stiff_order,
                     "reaches": reaches,
                     "exponential": exponential,
                     "uniform": uniform,

@@ -261,8 +261,7 @@ def _named(method: str, stages: int) -> Solver:
 
 
 gauss_2, gauss_3, gauss_4 = (_named("gauss", s) for s in (2, 3, 4))
-radau_ia_2, radau_ia_3 = (_named("radau_ia", s) for s in (2, 3))
+radau_ia_2 = _named("radau_ia", 2)
 radau_iia_2, radau_iia_3 = (_named("radau_iia", s) for s in (2, 3))
 lobatto_iiia_3, lobatto_iiia_4 = (_named("lobatto_iiia", s) for s in (3, 4))
-lobatto_iiib_3 = _named("lobatto_iiib", 3)
-lobatto_iiic_3, lobatto_iiic_4 = (_named("lobatto_iiic", s) for s in (3, 4))
+lobatto_iiib_3, lobatto_iiic_3 = (_named(f"lobatto_{kind}", 3) for kind in ("iiib", "iiic"))

@@ -106,6 +106,7 @@ def dpm_multistep(
 
 @solver(
     order=lambda order, tau: _with_noise(order, tau),
+    stiff_order=lambda order, tau: None if tau else order,
     strong_order=lambda tau: 1.0 if tau else None,
     prediction=lambda prediction: prediction,
     history=lambda order: order - 1,

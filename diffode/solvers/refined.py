@@ -11,7 +11,7 @@ from __future__ import annotations
 from diffode import phi
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.exponential import order_here, taylor
+from diffode.solvers.exponential import form, order_here, taylor
 from diffode.solvers.starts import begin
 from diffode.trace import Step
 
@@ -24,12 +24,14 @@ def _stage(step: Step, c: float) -> Level:
 
 @solver(
     order=2,
-    prediction="x0",
+    stiff_order=2,
+    prediction=lambda prediction: prediction,
     exponential=True,
     source=f"{_RES}, the single-step solver of order 2",
     ranges={"c2": (1e-6, 1.0)},
+    limits=[limit("etd2", c2=1.0)],
 )
-def res_2s(step: Step, c2: float = 0.5) -> Linear:
+def res_2s(step: Step, c2: float = 0.5, prediction: str = "x0") -> Linear:
     r"""RES of order 2, two stages.
 
         a_21 = c_2 φ_1(c_2 z),    b_2 = φ_2(z)/c_2
@@ -38,21 +40,23 @@ def res_2s(step: Step, c2: float = 0.5) -> Linear:
     ----------
     c2 : float
         Where the stage sits.
+    prediction : {"x0", "eps"}
     """
     d, middle = step.model(step.x, step.now), _stage(step, c2)
-    slope = (step.model(taylor(step, "x0", [d], middle), middle) - d) / c2
-    return taylor(step, "x0", [d, slope])
+    slope = (step.model(taylor(step, prediction, [d], middle), middle) - d) / c2
+    return taylor(step, prediction, [d, slope])
 
 
 @solver(
     order=3,
-    prediction="x0",
+    stiff_order=3,
+    prediction=lambda prediction: prediction,
     exponential=True,
     source=f"{_RES}, the single-step solver of order 3; Hochbruck and Ostermann, SIAM J. Numer. Anal. 43 (2005)",
     ranges={"c2": (1e-6, 1.0), "c3": (1e-6, 1.0)},
     limits=[limit("dpmpp_3s", c2=1 / 3, c3=2 / 3)],
 )
-def res_3s(step: Step, c2: float = 0.5, c3: float = 1.0) -> Linear:
+def res_3s(step: Step, c2: float = 0.5, c3: float = 1.0, prediction: str = "x0") -> Linear:
     r"""RES of order 3, three stages.
 
         γ    = (3c_3² − 2c_3)/(c_2 (2 − 3c_2))
@@ -63,17 +67,19 @@ def res_3s(step: Step, c2: float = 0.5, c3: float = 1.0) -> Linear:
     ----------
     c2, c3 : float
         Where the stages sit; c2 = 2/3 is excluded.
+    prediction : {"x0", "eps"}
     """
     gamma = c3 * (3 * c3 - 2) / (c2 * (2 - 3 * c2))
     second, third = _stage(step, c2), _stage(step, c3)
     d = step.model(step.x, step.now)
-    d2 = step.model(taylor(step, "x0", [d], second), second)
+    d2 = step.model(taylor(step, prediction, [d], second), second)
     rise = d2 - d
-    x3 = taylor(step, "x0", [d, c3 / c2 * rise], third)
-    x3 = x3 + third.alpha * step.h * gamma * c2 * phi.phi(2, -c2 * step.h) * rise
+    x3 = taylor(step, prediction, [d, c3 / c2 * rise], third)
+    z, gain = form(prediction, step.now, step.next).z, form(prediction, step.now, third).gain
+    x3 = x3 - gain * z * gamma * c2 * phi.phi(2, c2 * z) * rise
     d3 = step.model(x3, third)
     slope = (gamma * rise + d3 - d) / (gamma * c2 + c3)
-    return taylor(step, "x0", [d, slope])
+    return taylor(step, prediction, [d, slope])
 
 
 @solver(

@@ -21,7 +21,7 @@ from diffode.solvers.base import Solver
 
 FAMILIES = (
     "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
-    "refined", "momentum", "mean_reverting",
+    "refined", "exponential_rk", "exponential_pece", "momentum", "mean_reverting",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"
