@@ -12,8 +12,11 @@ The same code serves NumPy and torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from math import log, pi
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,18 +187,19 @@ class ExactDenoiser(Model):
             x = x - like(self.process.anchor(level.t), x) * like(self.mu, x)
         alpha, sigma = _beside(like(level.alpha, x)), _beside(like(level.sigma, x))
         r = self._unrotate(c, x[..., None, :] - alpha * c.means)
-        v = alpha * alpha * c.eigenvalues + sigma * sigma + xp.zeros_like(r)
-        z = xp.clip(r / xp.sqrt(v), -c.most, c.most)
-        squares = (z * z).sum(-1)
-        logs = c.log_weights - 0.5 * (squares + xp.log(v).sum(-1))
-        base = xp.amax(logs, -1, keepdims=True)
+        spread = alpha * alpha * c.eigenvalues + sigma * sigma + xp.zeros_like(c.means)
+        v = spread + xp.zeros_like(r)
+        z = xp.clip(r / xp.sqrt(spread), -c.most, c.most)
+        squares = _over(z * z, xp.sum, add)
+        logs = c.log_weights - 0.5 * (squares + xp.log(spread).sum(-1))
+        base = _over(logs, xp.amax, xp.maximum)[..., None]
         logs = logs - base
-        far = xp.amin(squares, -1) > _FAR * r.shape[-1]
+        far = _over(squares, xp.amin, xp.minimum) > _FAR * r.shape[-1]
         if far.any():
             logs[far] = self._apart(c, r[far], v[far], (alpha + 0 * v)[far], logs[far])
-        top = xp.amax(logs, -1, keepdims=True)
+        top = _over(logs, xp.amax, xp.maximum)[..., None]
         weights = xp.exp(logs - top)
-        total = weights.sum(-1)[..., None]
+        total = _over(weights, xp.sum, add)[..., None]
         log_density = (base + top + xp.log(total))[..., 0] - 0.5 * r.shape[-1] * log(2 * pi)
         return c, _Posterior(x, r, v, weights / total, log_density)
 
@@ -230,7 +234,8 @@ class ExactDenoiser(Model):
 
     @staticmethod
     def _mean(post: _Posterior, parts: Array) -> Array:
-        return (post.p[..., None] * parts).sum(-2)
+        parts = post.p[..., None] * parts
+        return _over(parts.swapaxes(-1, -2), namespace(parts).sum, add)
 
     def _score_parts(self, c: _Components, post: _Posterior) -> Array:
         return -self._rotate(c, post.r / post.v)
@@ -274,3 +279,9 @@ class ExactDenoiser(Model):
 def _beside(c: Number) -> Number:
     """A coefficient that broadcasts against (…, d), made to broadcast against (…, K, d)."""
     return c if isinstance(c, float) or c.ndim == 0 else c[..., None, :]
+
+
+def _over(a: Array, whole: Callable[..., Array], pair: Callable[[Array, Array], Array]) -> Array:
+    """A reduction over the last axis; a short one slice by slice, since many short reductions are slow to begin."""
+    count = a.shape[-1]
+    return reduce(pair, (a[..., k] for k in range(count))) if count < 8 else whole(a, -1)
