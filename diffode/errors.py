@@ -49,6 +49,10 @@ class BranchError(SolverError):
     """A step rule compared a coefficient with another while its numbers had no definite value."""
 
 
+class UnusedNoise(UserWarning):
+    """Noise that was given to a solver that draws none."""
+
+
 class MissingExtra(ImportError):
     """An optional dependency is not installed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from diffode.backends import Arrays, execute, get_backend
-from diffode.errors import DiffodeError, ModelError
+from diffode.backends.base import is_source
+from diffode.errors import DiffodeError, ModelError, PlanError, SolverError, UnusedNoise
 from diffode.grids import TimeGrid
 from diffode.models import Anchored, Model
 from diffode.models.base import namespace
 from diffode.plan import Evaluate, Plan
 from diffode.process import Process
+from diffode.process.base import require_process
 from diffode.solvers import Solver, get_solver
 from diffode.trace import Memory
 
@@ -54,6 +57,12 @@ class Sample:
     trajectory: tuple[Array, ...]
     plan: Plan
     memory: Remembered
+
+    def __repr__(self) -> str:
+        return (
+            f"<sample by {self.plan.solver}: x of shape {tuple(self.x.shape)} ({self.x.dtype}), nfe {self.nfe}, "
+            f"{len(self.trajectory)} states kept>"
+        )
 
 
 def compile(
@@ -104,8 +113,12 @@ def compile(
     """
     if not isinstance(grid, TimeGrid):
         raise DiffodeError(f"compile: grid must be a TimeGrid (de.grids.karras(process, n)), not {grid!r}")
+    require_process(process, "compile")
     if grid.process != process:
         raise DiffodeError(f"compile: the grid belongs to {grid.process!r}, not to {process!r}")
+    if memory is not None and not isinstance(memory, Remembered):
+        remedy = "give its .memory" if isinstance(memory, Sample) else "give out.memory of a run with open_end=True"
+        raise DiffodeError(f"compile: memory is a {type(memory).__name__}, not what a run leaves; {remedy}")
     chosen = get_solver(solver)
     if options:
         chosen = chosen.configure(**options)
@@ -170,6 +183,11 @@ def sample(
     DiffodeError
         If the grid does not fit the model, the solver is unknown, or noise is needed and not given.
 
+    Warns
+    -----
+    UnusedNoise
+        If a seed or a generator is given to a solver that draws no noise; arrays are an error.
+
     Examples
     --------
     >>> import numpy as np, diffode as de
@@ -186,10 +204,20 @@ def sample(
         )
     arrays = get_backend(backend)
     arrays.check_state(x_T)
-    plan = compile(solver, model.process, grid, memory=memory, open_end=open_end, **options)
+    chosen = get_solver(solver)
+    _check_options(chosen, options)
+    plan = compile(chosen, model.process, grid, memory=memory, open_end=open_end, **options)
     _check_levels_broadcast(grid, x_T)
     if not arrays.finite(x_T):
         raise ModelError("x_T holds NaN or ∞")
+    for value in memory.values if memory else ():
+        if tuple(value.shape) != tuple(x_T.shape):
+            raise ModelError(
+                f"memory holds arrays of shape {tuple(value.shape)}, but x_T has shape {tuple(x_T.shape)}; continue "
+                "with the states that the earlier run left"
+            )
+    if noise is not None and plan.is_deterministic:
+        _unused(arrays, plan, noise)
     anchored = _anchored(arrays, model, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
     inputs = [start, *(memory.values if memory else ())]
@@ -204,6 +232,23 @@ def sample(
     kept = tuple(states) if trajectory else ()
     passes = sum(model.passes(row.output) for row in plan.rows if isinstance(row, Evaluate))
     return Sample(states[-1], plan.nfe, passes, kept, plan, remembered)
+
+
+def _check_options(solver: Solver, options: dict[str, Any]) -> None:
+    """Raise SolverError for a seed under the name that other libraries give it."""
+    for name in options.keys() & {"seed", "rng", "generator", "random_state"}:
+        if name not in solver.options:
+            raise SolverError(f"sample: there is no {name}=; seeds and generators are given as noise={options[name]!r}")
+
+
+def _unused(arrays: Arrays, plan: Plan, noise: Any) -> None:
+    """Noise for a solver that draws none: arrays are an error, a seed or a generator a warning."""
+    if not is_source(noise, arrays):
+        if not len(noise):
+            return
+        raise PlanError(f"{plan.solver} draws no noise, but noise= holds {len(noise)} arrays; leave it out")
+    words = f"{plan.solver} draws no noise, so noise= changes nothing; leave it out, or take a solver with noise"
+    warnings.warn(words, UnusedNoise, stacklevel=3)
 
 
 def _anchored(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:

@@ -16,6 +16,8 @@ from diffode.backends import execute, get_backend
 from diffode.solvers import Solver, registry
 from tests.strategies import grids, mixtures, processes
 
+pytestmark = pytest.mark.filterwarnings("ignore::diffode.errors.UnusedNoise")  # one call for all solvers
+
 SOLVERS = list(registry().values())
 DETERMINISTIC = [s for s in SOLVERS if s.plan(de.grids.uniform_lambda(de.EDM(), 4)).is_deterministic]
 STOCHASTIC = [s for s in SOLVERS if s not in DETERMINISTIC]

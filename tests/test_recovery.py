@@ -17,6 +17,8 @@ from diffode.backends import execute, get_backend
 from diffode.solvers import Solver, registry
 from tests.strategies import AFFINE, grids, processes
 
+pytestmark = pytest.mark.filterwarnings("ignore::diffode.errors.UnusedNoise")  # one call for all solvers
+
 SOLVERS = list(registry().values())
 SIGMAS = [*(np.geomspace(80, 0.02, 8)).tolist(), 0.0]
 

@@ -20,6 +20,8 @@ from diffode.solvers import Solver, registry
 from diffode.trace import Step
 from tests.strategies import grids, mixtures, processes
 
+pytestmark = pytest.mark.filterwarnings("ignore::diffode.errors.UnusedNoise")  # one call for all solvers
+
 SOLVERS = list(registry().values())
 PROCESS = de.VP()
 LAM = np.linspace(-3.0, 3.0, 9)

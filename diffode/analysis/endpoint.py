@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from diffode.errors import MissingExtra, ModelError
+from diffode.backends import get_backend
+from diffode.errors import DiffodeError, GridError, MissingExtra, ModelError
 from diffode.grids import TimeGrid
 from diffode.models import Model
 from diffode.plan import Level
@@ -65,7 +66,7 @@ def reference(model: Model, x_T: Any, grid: TimeGrid, tolerance: float = 1e-10) 
     Raises
     ------
     ModelError
-        If the solution is not finite.
+        If the model is none, x_T is no array of states, or the solution is not finite.
 
     Examples
     --------
@@ -76,6 +77,17 @@ def reference(model: Model, x_T: Any, grid: TimeGrid, tolerance: float = 1e-10) 
     >>> bool(abs(found.x[0, 0] - exact) < 1e-9)
     True
     """
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"reference: needs a model, not {model!r}; make one with de.Denoiser(fn, process, prediction=…)"
+        )
+    if not isinstance(grid, TimeGrid):
+        raise GridError(f"reference: grid must be a TimeGrid (de.grids.karras(process, n)), not {grid!r}")
+    get_backend("torch" if type(x_T).__module__ == "torch" else "numpy").check_state(x_T)
+    if not x_T.shape[0]:
+        raise ModelError(f"reference: x_T holds no state (its shape is {tuple(x_T.shape)}); give at least one")
+    if not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
+        raise DiffodeError(f"reference: tolerance must be a number between 0 and 1, not {tolerance!r}")
     first, last = grid[0], grid[-1]
     problem = _Angle(model, grid.process)
     ends = problem.angle(first), max(problem.angle(last), _SMALLEST)

@@ -166,7 +166,7 @@ def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any]
             f"{plan.solver} draws noise {len(rows)} times; give noise=seed, a generator, or a sequence of arrays"
         )
     position = {row.out: k for k, row in enumerate(rows)}
-    if rows and not _is_source(noise, arrays):
+    if rows and not is_source(noise, arrays):
         given = _given(arrays, plan, noise, x)
         return lambda row: given[position[row.out]]
     weights = factors(plan)
@@ -185,7 +185,7 @@ def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any]
     return draw
 
 
-def _is_source(noise: Noise, arrays: Arrays) -> bool:
+def is_source(noise: Noise, arrays: Arrays) -> bool:
     """Whether noise is drawn: from a seed or a generator."""
     if isinstance(noise, (int, np.integer)) and not isinstance(noise, bool) and noise >= 0:
         return True

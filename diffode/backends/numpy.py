@@ -22,6 +22,9 @@ def check_state(x: Any) -> None:
             f"x_T must be a NumPy array for backend='numpy', not {type(x).__name__}; convert it with "
             "numpy.asarray, or choose backend='torch'"
         )
+    if isinstance(x, (np.ma.MaskedArray, np.matrix)):
+        what = "a masked array, whose mask nobody looks at" if isinstance(x, np.ma.MaskedArray) else "a matrix"
+        raise ModelError(f"x_T is {what}; give a plain array, numpy.array(x_T, subok=False)")
     if not np.issubdtype(x.dtype, np.floating):
         raise ModelError(f"x_T must hold floating-point numbers, not {x.dtype}; convert it with .astype(float)")
     if x.ndim < 1:

@@ -33,6 +33,8 @@ def check_state(x: Any) -> None:
             f"x_T must be a torch tensor for backend='torch', not {type(x).__name__}; convert it with "
             "torch.as_tensor, or choose backend='numpy'"
         )
+    if x.layout != torch.strided:
+        raise ModelError(f"x_T is a sparse tensor ({x.layout}); give x_T.to_dense()")
     if not x.is_floating_point():
         raise ModelError(f"x_T must hold floating-point numbers, not {x.dtype}; convert it with .double()")
     if x.ndim < 1:

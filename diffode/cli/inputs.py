@@ -156,8 +156,9 @@ def problem(text: str, process: str | None) -> Problem | Model:
     """A problem by its name, or a problem or model that a file defines."""
     from diffode.problems import get_problem
     from diffode.process import named
+    from diffode.solvers.registry import split_file
 
-    path, _, inside = text.partition(":")
+    path, inside = split_file(text)
     if path.endswith(".py"):
         if process is not None:
             raise DiffodeError(f"--process: the problem of {path} has its own; leave it out")

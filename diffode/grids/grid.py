@@ -13,6 +13,7 @@ from diffode.errors import GridError, ProcessError
 from diffode.kinds import Number, package_of, shown
 from diffode.plan import Level
 from diffode.process import Process
+from diffode.process.base import require_numbers, require_process
 
 Final = Literal["min", "zero"]
 
@@ -65,12 +66,16 @@ class TimeGrid:
             raise GridError(
                 f"TimeGrid: give exactly one of t, sigma, lam, rho, levels (got {', '.join(given) or 'none'})"
             )
+        require_process(process, "TimeGrid")
         self.process = process
         if levels is not None:
             self.levels = tuple(levels)
+            for level in self.levels:
+                if not isinstance(level, Level):
+                    raise GridError(f"TimeGrid: levels holds {level!r}, not a level; make one with process.level(t=…)")
         else:
             name, values = given.popitem()
-            if isinstance(values, str) or np.ndim(values) == 0:
+            if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
                 raise GridError(f"TimeGrid: {name} must list the levels, at least two, not {values!r}")
             self.levels = tuple(level_of(process, name, value) for value in values)
         _check_levels(self.levels)
@@ -123,10 +128,14 @@ class TimeGrid:
 def level_of(process: Process, name: str, value: Any) -> Level:
     """A level of the process by one of its names; what the process refuses is an error of the grid."""
     if isinstance(value, (list, tuple)):
-        value = np.asarray(value, dtype=float)
+        try:
+            value = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            raise GridError(f"grid: {name} holds {value!r}; each level is a number or an array of numbers") from None
     if isinstance(value, (int, np.integer, np.floating)) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = float(value)
     try:
+        require_numbers("level", **{name: value})
         return process.level(**{name: value})
     except ProcessError as problem:
         raise GridError(f"grid: {problem}") from None

@@ -9,6 +9,7 @@ import numpy as np
 from diffode.errors import GridError, unknown
 from diffode.grids.grid import Final, TimeGrid, check_steps, level_of, noiseless
 from diffode.process import Process
+from diffode.process.base import require_process
 
 AYS_TABLES: dict[str, tuple[float, ...]] = {
     "sd1": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
@@ -35,6 +36,7 @@ def align_your_steps(
         A name in `AYS_TABLES`, or levels σ/α of one's own, decreasing.
     final : {"min", "zero"}
     """
+    require_process(process, "align_your_steps")
     check_steps(n, final, 1 + (final == "zero"))
     if isinstance(table, str):
         if table not in AYS_TABLES:
@@ -94,6 +96,7 @@ def _check_total(n: int, total: int, final: str) -> None:
 
 def _discrete(process: Process, labels: Sequence[float] | np.ndarray, total: int, final: Final) -> TimeGrid:
     """Training label i is the time (i + 1)/total of a discrete process."""
+    require_process(process, "grid")
     times = ((np.asarray(labels, dtype=float) + 1) / total).tolist()
     levels = [level_of(process, "t", time) for time in times]
     if final == "zero":

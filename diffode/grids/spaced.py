@@ -10,6 +10,7 @@ from diffode.errors import GridError, ProcessError
 from diffode.grids.grid import Final, TimeGrid, check_steps, level_of, noiseless
 from diffode.plan import Level
 from diffode.process import Process
+from diffode.process.base import require_process
 
 Spacing = Callable[[np.ndarray, float, float], np.ndarray]
 
@@ -25,6 +26,7 @@ def _build(
     final: Final,
 ) -> TimeGrid:
     """Levels spaced in a variable: spacing(u, first, last) for u uniform on [0, 1]."""
+    require_process(process, "grid")
     check_steps(n, final)
     first = _end_at(process, "start", process.t_max if start is None else start)
     last = _end_at(process, "end", process.t_min if end is None else end)

@@ -19,6 +19,7 @@ from diffode.errors import ModelError
 from diffode.kinds import Number, shown
 from diffode.plan import Level
 from diffode.process import Process
+from diffode.process.base import require_process
 
 Array = Any
 """A NumPy array or a torch tensor."""
@@ -168,7 +169,10 @@ class Denoiser(Model):
     ) -> None:
         if not callable(fn):
             raise ModelError(f"Denoiser: fn must be callable as fn(x, t), not {type(fn).__name__}")
+        require_process(process, "Denoiser")
         predictions.check(prediction, "Denoiser")
+        if time is not None and not callable(time):
+            raise ModelError(f"Denoiser: time must be callable as time(level), as integer_time() is, not {time!r}")
         self.fn, self.process, self.prediction = fn, process, prediction
         self.time, self.batched = time, batched
 

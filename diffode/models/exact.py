@@ -159,6 +159,14 @@ class ExactDenoiser(Model):
         key = (str(x.dtype), str(getattr(x, "device", "")), namespace(x).__name__)
         if key not in self._kept:
             data = self.data
+            if str(getattr(x, "device", "")) == "meta":
+                raise ModelError(
+                    "the exact model needs numbers, and x is on the device meta, which holds none; use 'cpu'"
+                )
+            if x.itemsize < 4:
+                raise ModelError(
+                    f"the exact model needs float32 or float64, not {x.dtype}, where densities overflow; convert x"
+                )
 
             def to(a: np.ndarray) -> Array:
                 return like(np.asarray(a), x)

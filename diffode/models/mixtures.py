@@ -9,6 +9,7 @@ import numpy as np
 from diffode.errors import ModelError
 from diffode.models.exact import ExactDenoiser
 from diffode.process import Process
+from diffode.process.base import require_process
 
 
 class GaussianMixture:
@@ -38,13 +39,13 @@ class GaussianMixture:
     """
 
     def __init__(self, weights: Any, means: Any, stds: Any) -> None:
-        self.weights = np.atleast_1d(np.asarray(weights, dtype=float))
-        self.means = np.asarray(means, dtype=float)
+        self.weights = np.atleast_1d(_numbers("GaussianMixture: weights", weights))
+        self.means = _numbers("GaussianMixture: means", means)
         if self.means.ndim < 2:
             self.means = self.means.reshape(-1, 1)
         if self.means.ndim > 2 or not self.means.size:
             raise ModelError(f"GaussianMixture: means must have shape (K, d) or (K,), not {self.means.shape}")
-        stds = np.asarray(stds, dtype=float)
+        stds = _numbers("GaussianMixture: stds", stds)
         count, dimension = self.means.shape
         if self.weights.shape != (count,) or not np.all((self.weights > 0) & (self.weights < np.inf)):
             raise ModelError(
@@ -113,7 +114,11 @@ class GaussianMixture:
         mu : array_like, optional
             The anchor, for an anchored process: `model(x, t)` then subtracts b_t μ from x.
         """
+        require_process(process, "denoiser")
         return ExactDenoiser(self, process, mu)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self.weights)} components in {self.dimension} dimensions>"
 
 
 class Gaussian(GaussianMixture):
@@ -133,8 +138,8 @@ class Gaussian(GaussianMixture):
     """
 
     def __init__(self, mean: Any, covariance: Any) -> None:
-        mean = np.atleast_1d(np.asarray(mean, dtype=float))
-        covariance = np.asarray(covariance, dtype=float)
+        mean = np.atleast_1d(_numbers("Gaussian: mean", mean))
+        covariance = _numbers("Gaussian: covariance", covariance)
         if covariance.ndim < 2:
             if np.any(covariance < 0):
                 raise ModelError(f"Gaussian: variances must not be negative, got {covariance}")
@@ -160,11 +165,19 @@ class PointCloud(GaussianMixture):
     """
 
     def __init__(self, points: Any, weights: Any = None) -> None:
-        points = np.asarray(points, dtype=float)
+        points = _numbers("PointCloud: points", points)
         if points.ndim != 2:
             raise ModelError(f"PointCloud: points must have shape (K, d), not {points.shape}")
         count = len(points)
         super().__init__(np.ones(count) if weights is None else weights, points, np.zeros(count))
+
+
+def _numbers(what: str, given: Any) -> np.ndarray:
+    """Numbers as an array; ModelError for words, and for rows of different lengths."""
+    try:
+        return np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise ModelError(f"{what} must be numbers, all rows of one length, not {given!r}") from None
 
 
 def _first_endless(values: np.ndarray) -> float:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from diffode.errors import ModelError, ProcessError
+from diffode.errors import ModelError
 from diffode.models import GaussianMixture, Model
 from diffode.process import Process
+from diffode.process.base import require_process
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ class Problem:
 
 def check_process(process: Any, mu: Any, name: str) -> None:
     """Raise unless a process is one, and has its anchor where it needs one."""
-    if not isinstance(process, Process):
-        raise ProcessError(f"{name}: process must be a Process such as de.VP(), not {process!r}")
+    require_process(process, name)
     if process.anchored and mu is None:
         raise ModelError(f"{name}: {process!r} has an anchor; give it as mu=")
     if not process.anchored and mu is not None:

@@ -22,6 +22,21 @@ from diffode.kinds import Number, package_of
 from diffode.plan import Level
 
 
+def require_process(process: Any, who: str) -> None:
+    """Raise ProcessError where something is not a process."""
+    if not isinstance(process, Process):
+        hint = f"de.process.named({process!r})" if isinstance(process, str) else "de.VP()"
+        raise ProcessError(f"{who}: process must be a Process, as in {hint}, not {process!r}")
+
+
+def require_numbers(who: str, **given: Any) -> None:
+    """Raise ProcessError where a parameter of a process, or the value of a level, is no real number."""
+    for name, value in given.items():
+        kind = value.dtype.kind if isinstance(value, (np.ndarray, np.generic)) else ""
+        if isinstance(value, (str, bytes, bool, complex)) or value is None or kind in tuple("cSUb"):
+            raise ProcessError(f"{who}: {name} must be a real number, not {value!r}")
+
+
 class Process(ABC):
     """A forward process with Gaussian transitions.
 
@@ -174,6 +189,7 @@ class Process(ABC):
         if len(given) != 1:
             raise ProcessError(f"level: give exactly one of t, lam, sigma, rho (got {', '.join(given) or 'none'})")
         name, value = given.popitem()
+        require_numbers("level", **{name: value})
         if isinstance(value, (int, np.integer, np.floating)):
             value = float(value)
         if name in ("sigma", "rho") and package_of(value) == "mpmath":

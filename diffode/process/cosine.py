@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi
+from math import inf, pi
 from typing import ClassVar
 
 from diffode import phi
 from diffode.errors import ProcessError
 from diffode.kinds import Number, package_of
+from diffode.process.base import require_numbers
 from diffode.process.variance_preserving import VariancePreserving
 
 
@@ -35,8 +36,9 @@ class CosineVP(VariancePreserving):
     name: ClassVar[str] = "vp_cosine"
 
     def __post_init__(self) -> None:
-        if not self.s > 0:
-            raise ProcessError(f"CosineVP: needs s > 0, not s={self.s}")
+        require_numbers("CosineVP", s=self.s)
+        if not 0 < self.s < inf:
+            raise ProcessError(f"CosineVP: needs 0 < s < ∞, not s={self.s}")
 
     @property
     def t_max(self) -> float:

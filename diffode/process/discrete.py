@@ -48,7 +48,10 @@ class DiscreteVP(VariancePreserving):
     @classmethod
     def from_betas(cls, betas: Sequence[float] | np.ndarray) -> DiscreteVP:
         """The process of a table of betas, the cleanest first."""
-        table = np.asarray(betas, dtype=np.longdouble)
+        try:
+            table = np.asarray(betas, dtype=np.longdouble)
+        except (TypeError, ValueError):
+            raise ProcessError(f"betas: needs a flat table of numbers, not {betas!r}") from None
         if table.ndim != 1 or len(table) < 2:
             raise ProcessError(f"betas: needs a flat table of at least 2, not an array of shape {table.shape}")
         wrong = ~((table > 0) & ((table < 1) | ((table == 1) & (np.arange(len(table)) == len(table) - 1))))

@@ -9,7 +9,7 @@ from typing import ClassVar
 from diffode import phi
 from diffode.errors import ProcessError
 from diffode.kinds import Number
-from diffode.process.base import Process
+from diffode.process.base import Process, require_numbers
 
 
 class VarianceExploding(Process):
@@ -181,6 +181,7 @@ class Flow(Process):
     name: ClassVar[str] = "flow"
 
     def __post_init__(self) -> None:
+        require_numbers("Flow", shift=self.shift)
         if not 0 < self.shift < inf:
             raise ProcessError(f"Flow: needs a positive shift, not shift={self.shift}")
 
@@ -246,5 +247,6 @@ class Flow(Process):
 
 
 def _check_range(name: str, low: float, high: float) -> None:
+    require_numbers(name, sigma_min=low, sigma_max=high)
     if not 0 < low < high < inf:
         raise ProcessError(f"{name}: needs 0 < sigma_min < sigma_max, not sigma_min={low}, sigma_max={high}")

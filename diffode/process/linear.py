@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from diffode import phi
 from diffode.errors import ProcessError
 from diffode.kinds import Number
+from diffode.process.base import require_numbers
 from diffode.process.cosine import CosineVP
 from diffode.process.discrete import DiscreteVP
 from diffode.process.variance_preserving import VariancePreserving
@@ -43,9 +45,10 @@ class VP(VariancePreserving):
     name: ClassVar[str] = "vp"
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta_min <= self.beta_max:
+        require_numbers("VP", beta_min=self.beta_min, beta_max=self.beta_max)
+        if not 0 < self.beta_min <= self.beta_max < inf:
             raise ProcessError(
-                f"VP: needs 0 < beta_min ≤ beta_max, not beta_min={self.beta_min}, beta_max={self.beta_max}"
+                f"VP: needs 0 < beta_min ≤ beta_max < ∞, not beta_min={self.beta_min}, beta_max={self.beta_max}"
             )
 
     def integrated_beta(self, t: Number) -> Number:
@@ -71,6 +74,7 @@ class VP(VariancePreserving):
     @staticmethod
     def scaled_linear(beta_start: float = 0.00085, beta_end: float = 0.012, steps: int = 1000) -> DiscreteVP:
         """The discrete schedule of Stable Diffusion: √β linear."""
+        require_numbers("scaled_linear", beta_start=beta_start, beta_end=beta_end, steps=steps)
         return DiscreteVP.from_betas(np.linspace(beta_start**0.5, beta_end**0.5, steps) ** 2)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from diffode import phi
 from diffode.errors import ProcessError
 from diffode.kinds import Number
-from diffode.process.base import Process
+from diffode.process.base import Process, require_numbers
 from diffode.process.discrete import DiscreteVP
 from diffode.process.linear import VP
 from diffode.process.variance_preserving import VariancePreserving
@@ -76,6 +76,7 @@ class MeanReverting(Process):
     anchored: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        require_numbers("MeanReverting", sigma_inf=self.sigma_inf)
         if not 0 < self.sigma_inf < inf:
             raise ProcessError(f"MeanReverting: needs a positive sigma_inf, not sigma_inf={self.sigma_inf}")
         if not isinstance(self.base, VariancePreserving):

@@ -94,6 +94,11 @@ class Tracer:
 
     def _check(self, register: str, c: Number) -> None:
         value = c.factor if isinstance(c, Scaled) else c
+        if isinstance(value, (complex, str)) or (isinstance(value, np.ndarray) and value.dtype.kind not in "fiuO"):
+            raise SolverError(
+                f"{self.rule.name}: the coefficient of {register} is {value!r} at step {self.index}; coefficients are "
+                "real numbers"
+            )
         package = package_of(value)
         if not (isfinite(value) if package == "float" else package != "array" or np.all(np.isfinite(value))):
             a, b = self.grid.levels[self.index], self.grid.levels[self.index + 1]

@@ -198,7 +198,7 @@ def flat(x: Array) -> np.ndarray:
 
 
 def alike(values: np.ndarray, reference: Array) -> Array:
-    """Values in the library, dtype and device of a reference."""
+    """A copy of values in the library, dtype and device of a reference; the sampler may write to it."""
     if hasattr(reference, "new_tensor"):
         return reference.new_tensor(values)
-    return np.asarray(values, dtype=reference.dtype)
+    return np.array(values, dtype=reference.dtype)
