@@ -47,9 +47,9 @@ def _added(step: Step, prediction: str, row: Row, values: Sequence[Linear], phis
 
 @solver(
     order=lambda tableau: _found(tableau).order,
-    stiff_order=lambda tableau: _found(tableau).stiff_order or None,
+    stiff_order=lambda tableau: _found(tableau).stiff_order,
     prediction=lambda prediction: prediction,
-    exponential=lambda tableau: _found(tableau).stiff_order > 0,
+    exponential=lambda tableau: _found(tableau).is_exact,
     source="Hochbruck and Ostermann, Acta Numerica 19 (2010), section 2.3",
     limits=[
         limit("ddim", tableau="etd1"),

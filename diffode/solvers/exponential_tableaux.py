@@ -117,7 +117,6 @@ class ExponentialTableau:
     weights : mapping
         b_i.
     order, stiff_order : int
-        The classical order; the stiff order, 0 for Lawson's methods.
     source : str
     """
 
@@ -128,6 +127,14 @@ class ExponentialTableau:
     order: int
     stiff_order: int
     source: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether stages and step integrate a constant network exactly."""
+        return all(
+            not _completed(dict(enumerate(row.values(), 2)), c).get(1, Phis()).terms
+            for c, row in [*zip(self.nodes, self.rows, strict=True), (Q(1), self.weights)]
+        )
 
     def __str__(self) -> str:
         lines = [f"c_{i} = {c}: {_shown(row)}" for i, (c, row) in enumerate(zip(self.nodes, self.rows, strict=True), 1)]
@@ -160,7 +167,7 @@ def lawson(table: Tableau, name: str) -> ExponentialTableau:
     rows = [{j: Q(a) * p(0, c[i] - c[j - 1]) for j, a in enumerate(row, 1) if a} for i, row in enumerate(table.a)]
     weights = {i: Q(b) * p(0, 1 - c[i - 1]) for i, b in enumerate(table.b, 1) if b}
     source = f"Lawson, SIAM J. Numer. Anal. 4 (1967), on {table.source}"
-    return ExponentialTableau(name, tuple(c), tuple(rows), weights, table.order, 0, source)
+    return ExponentialTableau(name, tuple(c), tuple(rows), weights, table.order, 1, source)
 
 
 # --- the tableaux -----------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def _require_exponential(solver: Solver) -> None:
     plan.require_linear("the stiff order")
     reasons = {
         "draws noise": not plan.is_deterministic,
-        "is not declared exponential": not solver.exponential,
+        "is not declared exponential": not solver.exponential and solver.stiff_order is None,
         f"has the prediction {solver.prediction!r}, not 'x0' or 'eps'": solver.prediction not in ("x0", "eps"),
         "keeps more than evaluations from step to step": bool(plan.memory.named),
     }
