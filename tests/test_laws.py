@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffode as de
@@ -25,6 +25,9 @@ STOCHASTIC = [s for s in SOLVERS if s not in DETERMINISTIC]
 every = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
 every_deterministic = pytest.mark.parametrize("solver", DETERMINISTIC, ids=lambda s: s.name)
 every_stochastic = pytest.mark.parametrize("solver", STOCHASTIC, ids=lambda s: s.name)
+
+few = settings(max_examples=settings().max_examples // 3)
+"""The registry is long, and all its solvers meet the same examples: a third of them for each."""
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -61,6 +64,7 @@ def test_weak_order_is_the_claim_neither_less_nor_more(solver: Solver) -> None:
 
 
 @every
+@few
 @given(st.data())
 def test_exact_law_is_the_executed_law(solver: Solver, data: st.DataObject) -> None:
     """The affine map that the moments give is the map that the backend executes, input by input and noise by noise."""
@@ -107,6 +111,7 @@ def test_sampled_variance_is_the_exact_one(solver: Solver) -> None:
 
 
 @every
+@few
 @given(st.data())
 def test_backends_agree(solver: Solver, data: st.DataObject) -> None:
     """NumPy and torch differ by 1e-12 times the plan's amplification times its largest register at most."""
@@ -154,6 +159,7 @@ def test_limits_give_the_parent(solver: Solver, limit: de.solvers.Limit, data: s
 
 
 @every
+@few
 @given(st.data())
 def test_rotations_commute_with_sampling(solver: Solver, data: st.DataObject) -> None:
     """Sampling rotated data from a rotated start is the rotated sample."""
@@ -175,6 +181,7 @@ def test_rotations_commute_with_sampling(solver: Solver, data: st.DataObject) ->
 
 
 @every
+@few
 @given(st.data())
 def test_processes_with_equal_noise_give_equal_samples(solver: Solver, data: st.DataObject) -> None:
     """In y = x/α and λ all processes are one: a rule that does not name t or σ cannot tell them apart."""
@@ -198,6 +205,7 @@ def test_processes_with_equal_noise_give_equal_samples(solver: Solver, data: st.
 
 
 @every
+@few
 @given(st.data())
 def test_runs_on_every_process_and_every_grid(solver: Solver, data: st.DataObject) -> None:
     """Whatever process and grid are drawn, singular ends included, coefficients and states are finite."""
