@@ -1,8 +1,9 @@
 r"""Butcher tableaux of explicit Runge–Kutta methods, as data.
 
 Entries are exact fractions, so that the order conditions of each are checked without rounding
-(`diffode.analysis.order.classical.classical_conditions`). The one that has a square root in it is a function of that
-root, and holds for any number whose square is 21.
+(`diffode.analysis.order.classical.classical_conditions`). Of pairs the higher order is taken, without the stages that
+serve the lower one alone. The one that has a square root in it is a function of that root, and holds for any number
+whose square is 21.
 """
 
 from __future__ import annotations
@@ -132,20 +133,19 @@ BUTCHER6 = _table(
 )  # fmt: skip
 VERNER6 = _table(
     "verner6", 6, "Verner (1978); DVERK of Hull, Enright and Jackson (1976)",
-    "1/6; 4/75 16/75; 5/6 -8/3 5/2; -165/64 55/6 -425/64 85/96; 12/5 -8 4015/612 -11/36 88/255;"
-    "-8263/15000 124/75 -643/680 -81/250 2484/10625 0;"
-    "3501/1720 -300/43 297275/52632 -319/2322 24068/84065 0 3850/26703",
-    "3/40 0 875/2244 23/72 264/1955 0 125/11592 43/616",
+    "1/6; 4/75 16/75; 5/6 -8/3 5/2; -165/64 55/6 -425/64 85/96;"
+    "-8263/15000 124/75 -643/680 -81/250 2484/10625;"
+    "3501/1720 -300/43 297275/52632 -319/2322 24068/84065 3850/26703",
+    "3/40 0 875/2244 23/72 264/1955 125/11592 43/616",
 )  # fmt: skip
 FEHLBERG8 = _table(
     "fehlberg8", 8, "Fehlberg (1968), RKF7(8), the higher order",
     "2/27; 1/36 1/12; 1/24 0 1/8; 5/12 0 -25/16 25/16; 1/20 0 0 1/4 1/5; -25/108 0 0 125/108 -65/27 125/54;"
     "31/300 0 0 0 61/225 -2/9 13/900; 2 0 0 -53/6 704/45 -107/9 67/90 3;"
     "-91/108 0 0 23/108 -976/135 311/54 -19/60 17/6 -1/12;"
-    "2383/4100 0 0 -341/164 4496/1025 -301/82 2133/4100 45/82 45/164 18/41;"
-    "3/205 0 0 0 0 -6/41 -3/205 -3/41 3/41 6/41 0;"
-    "-1777/4100 0 0 -341/164 4496/1025 -289/82 2193/4100 51/82 33/164 12/41 0 1",
-    "0 0 0 0 0 34/105 9/35 9/35 9/280 9/280 0 41/840 41/840",
+    "3/205 0 0 0 0 -6/41 -3/205 -3/41 3/41 6/41;"
+    "-1777/4100 0 0 -341/164 4496/1025 -289/82 2193/4100 51/82 33/164 12/41 1",
+    "0 0 0 0 0 34/105 9/35 9/35 9/280 9/280 41/840 41/840",
 )  # fmt: skip
 
 
