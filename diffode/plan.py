@@ -204,7 +204,8 @@ class Linear:
     def __mul__(self, c: Number) -> Linear:
         if isinstance(c, Linear):
             return NotImplemented
-        return Linear({name: _times(c, a) for name, a in self.terms.items()})
+        plain = isinstance(c, float)
+        return Linear({name: c * a if plain else _times(c, a) for name, a in self.terms.items()})
 
     __rmul__ = __mul__
 
