@@ -16,6 +16,7 @@ from diffode.analysis.derivation.options import (
     Values,
     check,
     exponent,
+    names_among,
     noise_level,
     one_of,
     past_ratios,
@@ -134,6 +135,7 @@ def predictor_corrector(
     stochastic: Values = None,
     mode: str = "PEC",
     conditions: str = "strong",
+    free: Values = None,
     *,
     command: str = "",
 ) -> Derivation:
@@ -151,19 +153,24 @@ def predictor_corrector(
         Whether the evaluation at the predicted point is kept for the next step, or a new one made.
     conditions : {"strong", "bh1", "bh2"}
         The shortcuts of UniPC: formulas through two values have h φ_1/2 or h/2 for φ_2.
+    free : names, optional
+        Weights that stay options of the solver ("p_2, c_1"), each for a condition that is then not asked; 0 by default.
     """
     family = "predictor-corrector"
     check(family, order, prediction, steps)
     one_of(family, "variable", variable, ("lambda", "rho"))
     one_of(family, "mode", mode, ("PEC", "PECE"))
     p, q = predictor or max(order - 1, 1), corrector or max(order, 2)
-    if order > min(p + 1, q):
+    weights = {"p": [f"p_{k}" for k in range(p)], "c": ["c_new", *(f"c_{k}" for k in range(q - 1))]}
+    kept = names_among(family, free, (*weights["p"], *weights["c"]))
+    bound = min(len(set(weights["p"]) - set(kept)) + 1, len(set(weights["c"]) - set(kept)))
+    if order > bound:
         raise SolverError(
-            f"{family}: order {order} is too high for a predictor through {p} values and a corrector through {q}: the "
-            f"conditions bound it by {min(p + 1, q)}"
+            f"{family}: order {order} is too high for a predictor through {p} values and a corrector through {q}"
+            f"{f' with {len(kept)} weights left free' * bool(kept)}: the conditions bound it by {bound}"
         )
     if order == 1:
-        order = min(p + 1, q)
+        order = bound
     top = top_condition(family, conditions, 2)
     tau, defaults = noise_level(stochastic)
     z, history = exponent(variable, prediction, tau), max(p, q - 1) - 1
@@ -171,24 +178,31 @@ def predictor_corrector(
     used: list[Condition] = []
     for depth in range(history + 1):
         past = [-r for r in past_ratios(depth, steps)]
-        row_p, used_p = _two_or_more("p", [0, *past][:p], z, top, [f"p_{k}" for k in range(p)])
-        row_c, used_c = _two_or_more("c", [1, 0, *past][:q], z, top, ["c_new", *(f"c_{k}" for k in range(q - 1))])
+        row_p, used_p = _formula("p", [0, *past][:p], z, top, weights["p"], kept)
+        row_c, used_c = _formula("c", [1, 0, *past][:q], z, top, weights["c"], kept)
         tables.append({"p": row_p, "c": row_c})
         used = used_p + used_c
+    defaults.update((sp.Symbol(name), sp.S.Zero) for name in kept)
     noise = "" if tau is None else ", with noise"
     return Derivation(
         family, command, rule_name(family, order, variable), tables=tuple(tables), conditions=tuple(used),
         title=f"Predictor through {p} and corrector through {q} values in {LETTER[variable]} ({mode}), order {order}, "
         f"on the {WHAT[prediction]}{noise}.",
         order=order, prediction=prediction, variable=variable, history=history, defaults=defaults, tau=tau,
-        names={"p": [f"p_{k}" for k in range(p)], "c": ["c_new", *(f"c_{k}" for k in range(q - 1))]},
+        names=weights,
         uniform=CLAIM.get(variable, variable) if steps == "uniform" and history else None,
         corrected=True, pec=mode == "PEC",
     )  # fmt: skip
 
 
-def _two_or_more(
-    row: str, nodes: list[Expr], z: Expr, top: str, names: Sequence[str]
+def _formula(
+    row: str, nodes: list[Expr], z: Expr, top: str, names: Sequence[str], kept: Sequence[str]
 ) -> tuple[list[Expr], list[Condition]]:
-    used = conditions(row, nodes, targets(len(nodes), z, top=top if len(nodes) == 2 else "exact"))
-    return list(solve(used, names[: len(nodes)])[0].values()), used
+    """The weights on the nodes that there are, a condition less for each one that is kept free."""
+    at = dict(zip(names, nodes, strict=False))
+    free = [name for name in at if name in kept]
+    ordered = [*(name for name in at if name not in kept), *free]
+    exact = targets(len(at) - len(free), z, top=top if len(at) - len(free) == 2 else "exact")
+    used = conditions(row, [at[name] for name in ordered], exact)
+    found = solve(used, ordered)[0]
+    return [found[name] for name in at], used
