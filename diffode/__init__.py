@@ -31,6 +31,8 @@ _WHERE = {
     "diffode.sampling": ("Sample", "compile", "sample"),
     "diffode.analysis.comparison": ("compare",),
     "diffode.analysis.derivation": ("derive",),
+    "diffode.analysis.derivation.gridding": ("optimize_grid",),
+    "diffode.analysis.derivation.optimizing": ("optimize",),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.order.proof": ("prove",),
     "diffode.analysis.endpoint": ("reference",),

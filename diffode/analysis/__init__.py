@@ -13,6 +13,8 @@ _WHERE = {
     "comparison": ("compare",),
     "convergence": ("order_gaussian", "order_mixture", "order_started"),
     "derivation": ("Derivation", "derive"),
+    "derivation.gridding": ("GridOptimum", "optimize_grid"),
+    "derivation.optimizing": ("Optimum", "optimize"),
     "endpoint": ("Reference", "reference"),
     "explanation": ("Explanation", "explain"),
     "moments": ("Law", "amplification", "law"),

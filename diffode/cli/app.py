@@ -15,6 +15,7 @@ from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from diffode.cli import (
     comparing,
@@ -23,6 +24,7 @@ from diffode.cli import (
     files,
     laws,
     listing,
+    optimising,
     running,
     scaffold,
     showcase,
@@ -33,7 +35,19 @@ from diffode.errors import DiffodeError, MissingExtra
 
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
+
+class _Phrases(TyperGroup):
+    """Commands, of which some have names of two words."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        phrase = " ".join(args[:2])
+        if len(args) > 1 and phrase in self.commands:
+            return phrase, self.commands[phrase], args[2:]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Phrases,
     help="Derive and verify solvers for diffusion models.",
     add_completion=False,
     rich_markup_mode=None,
@@ -46,6 +60,7 @@ app.command("law")(laws.law)
 app.command("stability")(stability.stability)
 app.command("sample")(running.sample)
 app.command("derive")(deriving.derive)
+app.command("derive optimize")(optimising.optimize)
 app.command("explain")(explaining.explain)
 app.command("new")(scaffold.new)
 app.command("demo")(showcase.demo)

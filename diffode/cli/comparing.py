@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 def compare(
     solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files.")],
     problem: inputs.ProblemName = "mixture_2d",
-    nfe: Annotated[str, typer.Option("--nfe", metavar="LIST", help="Budgets of evaluations.")] = "5,10,20",
-    grid: Annotated[str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …")] = "karras",
+    nfe: Annotated[
+        str | None, typer.Option("--nfe", metavar="LIST", help="Budgets of evaluations. [default: 5,10,20]")
+    ] = None,
+    grid: Annotated[
+        str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, FILE.json, or t=1,0.5,0.1.")
+    ] = "karras",
     process: inputs.ProcessName = None,
     samples: inputs.Samples = 256,
     states: inputs.States = None,
@@ -34,7 +38,11 @@ def compare(
     """
     from diffode.analysis.comparison import compare
 
-    chosen, budgets, levels = inputs.solvers(solvers), inputs.counts(nfe, "--nfe"), inputs.builder(grid)
+    chosen, listed = inputs.solvers(solvers), "=" in grid
+    if listed and nfe is not None:
+        raise DiffodeError("--nfe: the levels of --grid are listed, and every solver runs on them; leave out --nfe")
+    budgets = inputs.counts(nfe or "5,10,20", "--nfe")
+    builder = None if listed else inputs.builder(grid)
     files.check_writable(json)
     if plot is not None:
         inputs.require("matplotlib", "plot")
@@ -48,15 +56,16 @@ def compare(
             budgets,
             problem=subject.problem,
             x_T=subject.x_T,
-            grid=levels,
+            grid=builder or inputs.grid(subject.model.process, grid, None),
             progress=lambda done, total: update("", done, total),
         )
     if plot is not None:
         with files.replacing(plot) as draft:
             draw(rows, draft)
+        terminal.wrote(plot, json)
     files.write_json(json, [row.as_dict() for row in rows])
     if json != files.STDOUT:
-        show(rows, budgets)
+        show(rows)
     return 0
 
 
@@ -76,19 +85,11 @@ def draw(rows: list[Row], path: Path) -> None:
         figure.savefig(path, facecolor="white")
 
 
-def show(rows: list[Row], budgets: list[int]) -> None:
-    """The errors as a table: a line for each solver, a column for each budget."""
-    title = f"error on {rows[0].problem} with at most so many evaluations"
-    headings = [str(budget) for budget in budgets]
-    errors = terminal.table(("solver", *headings), right=headings)
-    lines = [rows[i : i + len(budgets)] for i in range(0, len(rows), len(budgets))]
-    for line in lines:
-        errors.add_row(line[0].solver, *("–" if row.error is None else f"{row.error:.2e}" for row in line))
-    terminal.say(title)
-    terminal.console().print(errors)
+def show(rows: list[Row]) -> None:
+    """The errors as a table: a line for each solver, a column for each budget, and what cannot be told in it."""
+    terminal.say(str(rows))
     uncertainty = max(row.uncertainty for row in rows)
     if uncertainty:
         terminal.say(f"reference known to {uncertainty:.0e}")
-    for line in lines:
-        if line[0].note:
-            terminal.say(f"{line[0].solver} {line[0].note}")
+    for solver, note in dict.fromkeys((row.solver, row.note) for row in rows if row.note):
+        terminal.say(f"{solver} {note}")

@@ -10,6 +10,21 @@ import typer
 
 from diffode.cli import files, scaffold, terminal
 
+Order = Annotated[int | None, typer.Option("--order", metavar="P", help="The order wanted.")]
+Prediction = Annotated[str | None, typer.Option("--prediction", metavar="D", help="x0 or eps.")]
+Variable = Annotated[
+    str | None, typer.Option("--variable", metavar="V", help="lambda, rho, t or sigma: what the polynomial is in.")
+]
+Steps = Annotated[str | None, typer.Option("--steps", metavar="S", help="variable or uniform.")]
+Stages = Annotated[int | None, typer.Option("--stages", metavar="N", help="Evaluations in a step.")]
+History = Annotated[int | None, typer.Option("--history", metavar="K", help="Past values used.")]
+Nodes = Annotated[str | None, typer.Option("--nodes", metavar="C2,C3", help="Where the stages sit.")]
+Beta = Annotated[str | None, typer.Option("--beta", metavar="B", help="Weight of the newest output.")]
+Conditions = Annotated[
+    str | None,
+    typer.Option("--conditions", metavar="C", help="strong, weak (midpoint, bh2) or bh1: the highest condition."),
+]
+
 
 def derive(
     family: Annotated[
@@ -19,29 +34,24 @@ def derive(
             help="exp-multistep, adams, exp-rk, hybrid, predictor-corrector, momentum or reversible.",
         ),
     ],
-    order: Annotated[int | None, typer.Option("--order", metavar="P", help="The order wanted.")] = None,
-    prediction: Annotated[str | None, typer.Option("--prediction", metavar="D", help="x0 or eps.")] = None,
-    variable: Annotated[
-        str | None, typer.Option("--variable", metavar="V", help="lambda, rho, t or sigma: what the polynomial is in.")
-    ] = None,
-    steps: Annotated[str | None, typer.Option("--steps", metavar="S", help="variable or uniform.")] = None,
+    order: Order = None,
+    prediction: Prediction = None,
+    variable: Variable = None,
+    steps: Steps = None,
     stochastic: Annotated[
         str | None, typer.Option("--stochastic", metavar="TAU", help="Noise level, or tau to keep it an option.")
     ] = None,
-    stages: Annotated[int | None, typer.Option("--stages", metavar="N", help="Evaluations in a step.")] = None,
-    history: Annotated[int | None, typer.Option("--history", metavar="K", help="Past values used.")] = None,
-    nodes: Annotated[str | None, typer.Option("--nodes", metavar="C2,C3", help="Where the stages sit.")] = None,
+    stages: Stages = None,
+    history: History = None,
+    nodes: Nodes = None,
     free: Annotated[
         str | None, typer.Option("--free", metavar="c2,c3", help="Parameters that stay options of the solver.")
     ] = None,
     predictor: Annotated[int | None, typer.Option("--predictor", metavar="P", help="Values it weighs.")] = None,
     corrector: Annotated[int | None, typer.Option("--corrector", metavar="Q", help="Values it weighs.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", metavar="M", help="PEC or PECE.")] = None,
-    beta: Annotated[str | None, typer.Option("--beta", metavar="B", help="Weight of the newest output.")] = None,
-    conditions: Annotated[
-        str | None,
-        typer.Option("--conditions", metavar="C", help="strong, weak (midpoint, bh2) or bh1: the highest condition."),
-    ] = None,
+    beta: Beta = None,
+    conditions: Conditions = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX in place of text.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.py", help="Write a solver file that `diffode verify` takes.")

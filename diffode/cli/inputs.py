@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +34,10 @@ ProblemName = Annotated[
     typer.Option("--problem", metavar="P", help="A named problem, or FILE.py[:NAME]: a problem or model of your own."),
 ]
 Grid = Annotated[
-    str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, or t=1,0.5,0.1 (or sigma=, lam=, rho=).")
+    str,
+    typer.Option(
+        "--grid", metavar="G", help="karras, uniform_lambda, …, FILE.json, or t=1,0.5,0.1 (or sigma=, lam=, rho=)."
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Number of steps. [default: 20]")]
 Samples = Annotated[int, typer.Option("--samples", metavar="N", help="Number of starting states.")]
@@ -40,6 +45,12 @@ States = Annotated[
     Path | None, typer.Option("--states", metavar="FILE.npy", help="Starting states of your own, of shape (batch, …).")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of the starting states and of the noise.")]
+
+_COPIES = 12
+"""Arrays like the state that a run holds at once: what the solver remembers, and what an exact model works with."""
+
+_STEP = 4096
+"""Bytes that one step of a plan takes: its level, its rows and their coefficients."""
 
 LEVELS = ("t", "sigma", "lam", "rho")
 
@@ -82,6 +93,28 @@ def positive(value: int, option: str) -> int:
     return value
 
 
+def affordable(count: int, each: float, option: str, what: str) -> int:
+    """A count of things of so many bytes each; DiffodeError where they do not fit into the memory that is free."""
+    free = _free_memory()
+    if count * each > free:
+        most = int(free / each)
+        raise DiffodeError(
+            f"{option} {count}: {what} take about {count * each / 2**30:.3g} GB, and {free / 2**30:.3g} GB are free; "
+            f"take at most {most:.0e}"
+        )
+    return count
+
+
+def _free_memory() -> float:
+    """Bytes of memory that are free, or all that there are; without end where the system does not tell."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        return 1024.0 * float(text.partition("MemAvailable:")[2].split()[0])
+    except (OSError, IndexError, ValueError):
+        known = getattr(os, "sysconf_names", {})
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if "SC_PHYS_PAGES" in known else inf
+
+
 def require(package: str, extra: str) -> None:
     """Raise MissingExtra where an optional package is not installed, before any work is done."""
     if find_spec(package) is None:
@@ -103,9 +136,11 @@ def solvers(names: Iterable[str]) -> list[Solver]:
 
 
 def builder(name: str) -> Callable[[Process, int], TimeGrid]:
-    """A way to build grids, by its name."""
-    from diffode.grids import NAMES
+    """A way to build grids, by its name, or from the levels in a file."""
+    from diffode.grids import NAMES, load
 
+    if name.endswith(".json"):
+        return lambda process, n: load(name, process, n)
     if name not in NAMES:
         raise GridError(nearest("grid", name, NAMES))
     return NAMES[name]
@@ -113,17 +148,23 @@ def builder(name: str) -> Callable[[Process, int], TimeGrid]:
 
 def grid(of: Process, text: str, steps: int | None) -> TimeGrid:
     """The grid that a name and a number of steps, or a list of levels, stand for."""
-    from diffode.grids import TimeGrid
+    from diffode.grids import TimeGrid, load
 
+    if text.endswith(".json"):
+        return load(text, of, None if steps is None else positive(steps, "--steps"))
     variable, given, levels = text.partition("=")
     if not given:
-        return builder(text)(of, positive(20 if steps is None else steps, "--steps"))
+        return builder(text)(of, _steps(20 if steps is None else steps))
     if variable not in LEVELS:
         raise GridError(f"--grid: levels are listed as t=, sigma=, lam= or rho=, not {variable}=")
     if steps is not None:
         raise GridError("--grid: its levels are listed, so leave out --steps")
     values: Any = numbers(levels, "--grid")
     return TimeGrid(of, **{variable: values})
+
+
+def _steps(count: int) -> int:
+    return affordable(positive(count, "--steps"), _STEP, "--steps", "the steps")
 
 
 @dataclass(frozen=True)
@@ -148,6 +189,8 @@ def subject(text: str, process: str | None, states: Path | None, samples: int, s
         if states is None:
             raise DiffodeError(f"--problem {text}: for a model of your own give starting states, --states FILE.npy")
         return Subject(text, chosen, _states(states), None)
+    if states is None:
+        affordable(samples, _COPIES * 8 * chosen.dimension, "--samples", "the states")
     x_T = chosen.initial(samples, seed) if states is None else _states(states)
     return Subject(chosen.name, chosen.model, x_T, chosen)
 

@@ -7,7 +7,7 @@ that they serve every process.
 The ends, in all builders: `start` and `end` are times (the process's own by default, the end being the smallest
 positive level). With `final="zero"` the last step goes to σ = 0 and the n − 1 before it end at `end`. Where the
 start is singular (λ = −∞: pure noise) a grid in λ, σ or ρ keeps it as its first level and begins its spacing at
-`process.t_far`.
+`process.t_far`. `save` and `load` are for grids of one's own, as JSON.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from diffode.grids.spaced import (
     uniform_sigma,
     uniform_t,
 )
+from diffode.grids.stored import load, save
 
 __all__ = [
     "AYS_TABLES", "NAMES", "Final", "TimeGrid",
-    "align_your_steps", "arctan", "beta", "exponential", "karras", "kl_optimal", "leading", "linspace",
-    "polyexponential", "power", "quadratic", "trailing", "uniform_lambda", "uniform_log_sigma", "uniform_sigma",
-    "uniform_t",
+    "align_your_steps", "arctan", "beta", "exponential", "karras", "kl_optimal", "leading", "linspace", "load",
+    "polyexponential", "power", "quadratic", "save", "trailing", "uniform_lambda", "uniform_log_sigma",
+    "uniform_sigma", "uniform_t",
 ]  # fmt: skip
 
 NAMES: dict[str, Callable[..., TimeGrid]] = {
