@@ -60,7 +60,7 @@ class Phis:
 
     def __str__(self) -> str:
         text = ""
-        for (k, c), q in self.terms.items():
+        for (k, c), q in sorted(self.terms.items(), key=lambda term: (-term[0][1], term[0][0])):
             sign = "−" if q < 0 else "+" if text else ""
             size = "" if abs(q) == 1 else f"{abs(q)} "
             times = "" if c.numerator == 1 else c.numerator

@@ -16,6 +16,7 @@ MEANINGS = {
     "consistency": "One step on a network whose output is constant: it may err at O(h²), and no worse.",
     "order_proof": "The order conditions of all rooted trees, as identities in power series: what is proved holds for "
     "every smooth problem and every process.",
+    "stiff_order": "The order that is left when the linear part is large; of the last order the weights at z = 0.",
     "zero_stability": "Small errors in the state, and in what the rule remembers, must not grow as h → 0.",
     "order_gaussian": "The exact error on Gaussian data, without one sample: the worst over eigenvalues of the "
     "covariance from 0.0001 to 4.",
@@ -31,7 +32,7 @@ TITLES = {
     "consistency": "Consistency", "order_proof": "Proof of order", "zero_stability": "Zero-stability",
     "order_gaussian": "Order on Gaussian data", "order_mixture": "Order on a mixture",
     "order_started": "Order as shipped", "agreement": "Agreement of proof and measurement",
-    "weak_order": "Weak order", "strong_order": "Strong order",
+    "weak_order": "Weak order", "strong_order": "Strong order", "stiff_order": "Stiff order",
 }  # fmt: skip
 
 _FOUND = {
