@@ -64,8 +64,8 @@ def test_no_command_is_a_question(run):
 def test_list_as_json(run):
     rows = json.loads(run("list --json").out)
     assert [row["name"] for row in rows] == list_solvers()
-    keys = ["name", "family", "order_claimed", "order_verified", "evaluations_per_step", "stochastic", "prediction"]
-    assert all(list(row) == [*keys, "source"] for row in rows)
+    keys = ["name", "family", "order_claimed", "order_verified", "stiff_order_claimed", "evaluations_per_step"]
+    assert all(list(row) == [*keys, "stochastic", "prediction", "source"] for row in rows)
     heun = next(row for row in rows if row["name"] == "heun")
     assert (heun["order_claimed"], heun["evaluations_per_step"], heun["stochastic"]) == (2.0, 2, False)
     assert next(row for row in rows if row["name"] == "ddpm")["stochastic"] is True

@@ -43,6 +43,7 @@ def _row(solver: Any, entries: Any) -> dict[str, Any]:
         "family": solver.family,
         "order_claimed": float(solver.order),
         "order_verified": verified_order(solver, entries),
+        "stiff_order_claimed": solver.stiff_order,
         "evaluations_per_step": evaluations_per_step(solver),
         "stochastic": not probe(solver).is_deterministic,
         "prediction": solver.prediction,
@@ -52,8 +53,8 @@ def _row(solver: Any, entries: Any) -> dict[str, Any]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """The solvers as a table, family by family."""
-    columns = ("name", "claimed", "verified", "nfe", "noise", "predicts", "source")
-    solvers = terminal.table(columns, right=("claimed", "verified", "nfe"))
+    columns = ("name", "claimed", "verified", "stiff", "nfe", "noise", "predicts", "source")
+    solvers = terminal.table(columns, right=("claimed", "verified", "stiff", "nfe"))
     families = {row["family"]: None for row in rows}
     for family in families:
         solvers.add_row(terminal.Text(family, style="bold"))
@@ -70,6 +71,7 @@ def _cells(row: dict[str, Any]) -> tuple[str | terminal.Text, ...]:
         f"  {row['name']}",
         f"{claimed:g}",
         terminal.Text("–" if verified is None else f"{verified:g}", style=style),
+        str(row["stiff_order_claimed"] or ""),
         str(row["evaluations_per_step"]),
         "yes" if row["stochastic"] else "no",
         row["prediction"],
