@@ -356,6 +356,9 @@ class Plan:
 
     # --- out and in ---
 
+    def __repr__(self) -> str:
+        return f"<plan of {self.solver}: {len(self.states) - 1} steps, {self.nfe} evaluations>"
+
     def __str__(self) -> str:
         from diffode.printing import table
 

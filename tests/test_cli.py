@@ -195,6 +195,14 @@ def test_new_writes_a_solver_that_passes(run, tmp_path: Path):
     assert run("verify two_step.py").code == 0
 
 
+def test_new_imports_what_the_docs_import(run, tmp_path: Path):
+    assert run("new my_solver.py").code == 0
+    written = (tmp_path / "my_solver.py").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "writing-a-solver.md").read_text(encoding="utf-8")
+    told = page.partition("# my_solver.py\n")[2].partition("\n\n")[0]
+    assert [line for line in written.splitlines() if "import" in line.split()] == told.splitlines()
+
+
 def test_new_replaces_nothing_unless_forced(run, tmp_path: Path):
     path = tmp_path / "mine.py"
     path.write_text("mine", encoding="utf-8")
@@ -218,6 +226,62 @@ def test_compare(run, tmp_path: Path):
     assert rows[0]["error"] > rows[1]["error"] > 0
     assert "dpmpp_2m" in done.out
     assert (tmp_path / "rows.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
+def test_compare_on_listed_levels(run):
+    import diffode as de
+
+    done = run("compare ddim heun --grid sigma=40,10,2,0.5,0.1 --problem gaussian --process edm --json")
+    rows = json.loads(done.out)
+    assert [(row["solver"], row["nfe"], row["spent"]) for row in rows] == [("ddim", 4, 4), ("heun", 8, 8)]
+    process, problem = de.EDM(), de.problems.get_problem("gaussian", de.EDM())
+    plan = de.compile("ddim", process, de.TimeGrid(process, sigma=[40, 10, 2, 0.5, 0.1]))
+    assert rows[0]["error"] == de.law(plan, problem.data).w2()
+
+
+def test_files_that_were_written_are_named(run, tmp_path: Path):
+    for line, name in (
+        ("compare ddim --problem gaussian --nfe 4 --plot a.svg", "a.svg"),
+        ("stability ddim --plot b.svg", "b.svg"),
+        ("sample ddim --steps 3 --samples 2 --out c.npz", "c.npz"),
+    ):
+        assert f"wrote {name}\n" in run(line).out
+        done = run(f"{line} --json")
+        json.loads(done.out)
+        assert f"wrote {name}\n" in done.err
+
+
+def test_piped_tables_have_no_trailing_blanks(run):
+    lines = [
+        "list --family unipc",
+        "law ddim --steps 3",
+        "stability ddim rk4",
+        "compare ddim --problem gaussian --nfe 4",
+    ]
+    for line in lines:
+        printed = run(line).out.splitlines()
+        assert len(printed) > 1
+        assert printed == [text.rstrip() for text in printed]
+
+
+def test_stability_says_what_a_table_does_not(run):
+    said = run("stability ddpm").out
+    assert "ddpm draws noise: this is its drift part" in said
+    assert "mean_square" in said
+    for solver, wrong, words in (("dpmpp_2m", -0.5, "predicts the data"), ("dpm_solver_2m", 0.5, "predicts the noise")):
+        assert words in run(f"stability {solver} --ch {wrong}").out
+        assert words not in run(f"stability {solver} --ch {-wrong}").out
+
+
+def test_verify_tells_a_log_where_it_is(run, monkeypatch: pytest.MonkeyPatch):
+    from diffode.analysis import verification
+    from diffode.analysis.certificate import Certificate
+
+    monkeypatch.setattr(
+        verification, "verify", lambda solver, *_, **__: Certificate(solver.name, 1, (), facts={"coefficients": ""})
+    )
+    assert run("verify ddim heun").err == "verify 1/2: ddim\nverify 2/2: heun\n"
+    assert run("verify ddim").err == ""
 
 
 MODEL = """

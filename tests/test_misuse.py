@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,14 @@ MISUSE: dict[str, tuple[Callable[[], Any], str]] = {
     "no model": (lambda: de.reference("vp", X, GRID), "reference: needs a model, not 'vp'"),
     "no grid": (lambda: de.reference(MODEL, X, 4), "reference: grid must be a TimeGrid"),
     "tolerance": (lambda: de.reference(MODEL, X, GRID, "a"), "tolerance must be a number between 0 and 1, not 'a'"),
+    # comparisons
+    "no solvers": (lambda: de.compare([]), "compare: give at least one solver"),
+    "model None": (lambda: de.compare(["ddim"], None), "compare: model is None; give a model, or leave it out"),
+    "problem as model": (lambda: de.compare(["ddim"], "gaussian"), "name a problem as problem='gaussian'"),
+    "two subjects": (lambda: de.compare(["ddim"], MODEL, problem="gaussian", x_T=X), "leave one out"),
+    "budget": (lambda: de.compare(["ddim"], nfe=["a"], problem="gaussian"), "nfe holds 'a'; budgets are positive"),
+    "grid name": (lambda: de.compare(["ddim"], problem="gaussian", grid="karra"), "did you mean 'karras'"),
+    "grid of 3": (lambda: de.compare(["ddim"], problem="gaussian", grid=3), "grid must be a builder .* not 3"),
     # rules
     "i": (lambda: ruled(lambda step: 1j * evaluated(step, step.now)), "the coefficient of x0 is 1j .* real numbers"),
     "i of NumPy": (lambda: ruled(lambda step: np.complex128(1j) * step.x), "coefficients are real numbers"),
@@ -215,6 +224,44 @@ def test_tensors_without_plain_numbers_are_no_states() -> None:
 def test_noise_that_changes_nothing_is_said() -> None:
     with pytest.warns(UnusedNoise, match="dpmpp_2m draws no noise, so noise= changes nothing"):
         sampled(X, noise=3)
+
+
+def test_a_comparison_takes_one_of_each_and_prints_as_a_table() -> None:
+    rows = de.compare("ddim", nfe=4, problem="gaussian", grid="karras")
+    assert rows == de.compare(["ddim"], nfe=[4], problem="gaussian")
+    assert str(rows) == repr(rows)
+    title, budgets, line = str(rows).splitlines()
+    assert title.startswith("error on gaussian")
+    assert [budgets.split(), line.split()] == [["4"], ["ddim", f"{rows[0].error:.2e}"]]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [CLOSED, CLOSED.plan, MODEL, MODEL.data, GRID, PROCESS, de.prove("ddim"), de.Denoiser(lambda x, t: x, PROCESS)],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_what_is_shown_is_short(thing: Any) -> None:
+    assert len(repr(thing)) < 120
+    assert " at 0x" not in repr(thing)
+
+
+def test_a_rule_that_leaves_phi_is_told_so() -> None:
+    @de.solver(order=1, prediction="x0")
+    def leaving(step: Step) -> Any:
+        d = step.model(step.x, step.now)
+        return step.next.sigma / step.now.sigma * step.x - step.next.alpha * math.expm1(-step.h) * d
+
+    proof = de.verify(leaving)["order_proof"]
+    assert proof.verdict == "INCONCLUSIVE"
+    assert "use the functions of diffode.phi (not those of math)" in proof.detail
+
+
+def test_a_start_is_not_blamed_for_what_the_rule_lacks() -> None:
+    third = de.verify("dpmpp_3m")  # of order 2 from an exact past too
+    assert "cost it" not in third["order_started"].detail
+    assert "on equal steps in λ" in third["order_gaussian"].detail
+    assert "an error in a state grows at most" in third["zero_stability"].detail
+    assert "which cost it order" in de.verify("unipc_3")["order_started"].detail
 
 
 def test_a_folder_named_like_a_file_is_no_file(tmp_path: Any) -> None:

@@ -24,6 +24,26 @@ SIGMAS = [*(np.geomspace(80, 0.02, 8)).tolist(), 0.0]
 
 every = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
 
+
+def test_a_sampler_may_work_in_place() -> None:
+    def euler(model: Any, x: Any, fresh: bool = False) -> Any:
+        for a, b in ((80.0, 2.0), (2.0, 0.0)):
+            step = (b - a) * model(x, a)
+            if fresh:
+                x = x + step
+            else:
+                x += step
+        return x
+
+    for backend in ("numpy", "torch"):
+        if backend == "torch":
+            pytest.importorskip("torch")
+        there = de.recover(euler, backend=backend)
+        anew = de.recover(lambda model, x: euler(model, x, fresh=True), backend=backend)
+        assert np.array_equal(there.table.rows, anew.table.rows)
+        assert there.matches(["ddim"])[0].exact
+
+
 # --- the registry ---------------------------------------------------------------------------------------
 
 

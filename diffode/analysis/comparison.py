@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,16 @@ import numpy as np
 from diffode.analysis.endpoint import Reference, reference
 from diffode.analysis.moments import law
 from diffode.backends import execute, get_backend
-from diffode.errors import DiffodeError
-from diffode.grids import TimeGrid, karras
+from diffode.errors import DiffodeError, GridError, ModelError, unknown
+from diffode.grids import NAMES, TimeGrid, karras
 from diffode.models import Model
 from diffode.plan import Plan
 from diffode.problems import Problem, get_problem
+from diffode.sampling import compile
 from diffode.solvers import Solver, get_solver
+
+_LEFT_OUT: Any = object()
+"""What `model` is where it was not given; None says that a model is missing."""
 
 Progress = Callable[[int, int], None]
 Builder = Callable[..., TimeGrid]
@@ -58,34 +62,55 @@ class Row:
         }  # fmt: skip
 
 
+class Rows(list[Row]):
+    """Rows that print as a table: a line for each solver, a column for each budget."""
+
+    def __str__(self) -> str:
+        if not self:
+            return "no rows"
+        budgets = list(dict.fromkeys(row.nfe for row in self))
+        table: dict[str, dict[int, str]] = {}
+        for row in self:
+            table.setdefault(row.solver, {})[row.nfe] = "–" if row.error is None else f"{row.error:.2e}"
+        width = max(len(name) for name in table)
+        lines = [f"error on {self[0].problem} with at most so many evaluations"]
+        lines.append(" " * width + "".join(f"{budget:>10}" for budget in budgets))
+        for name, cells in table.items():
+            lines.append(name.ljust(width) + "".join(f"{cells.get(budget, ''):>10}" for budget in budgets))
+        return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
+
+
 def compare(
-    solvers: Sequence[str | Solver],
-    model: Model | None = None,
-    nfe: Sequence[int] = (5, 10, 20),
+    solvers: str | Solver | Sequence[str | Solver],
+    model: Model | None = _LEFT_OUT,
+    nfe: int | Sequence[int] = (5, 10, 20),
     *,
     problem: str | Problem | None = None,
     x_T: Any = None,
-    grid: Builder = karras,
+    grid: str | Builder | TimeGrid = karras,
     samples: int = 256,
     seed: int = 0,
     tolerance: float = 1e-9,
     progress: Progress | None = None,
-) -> list[Row]:
+) -> Rows:
     """Errors of solvers at equal numbers of evaluations, on any model.
 
     Parameters
     ----------
-    solvers : sequence of str or Solver
+    solvers : str, Solver, or sequence of them
     model : Model, optional
         Any model; or give a problem.
-    nfe : sequence of int
+    nfe : int or sequence of int
         Budgets of evaluations.
     problem : str or Problem, optional
         A named problem ("mixture_2d", "digits", …; see `diffode.problems`); "mixture_2d" if no model is given.
     x_T : array, optional
         Starting states for a model of one's own; draws of N(0, σ_T²) need its dimension, so they are required there.
-    grid : callable
-        grid(process, steps) → TimeGrid.
+    grid : callable, str or TimeGrid
+        grid(process, steps) → TimeGrid, or the name of such a builder. On a TimeGrid every solver runs once, and its
+        `nfe` is what it takes there.
     samples, seed : int
         Number and seed of the starting states.
     tolerance : float
@@ -95,13 +120,14 @@ def compare(
 
     Returns
     -------
-    list of Row
-        One for each solver and budget, solvers in the order given.
+    Rows
+        A list of `Row`, one for each solver and budget, solvers in the order given; it prints as a table.
 
     Raises
     ------
     DiffodeError
-        If a budget is too small for one step of a solver, or no starting states are given for a model.
+        If a budget is too small for one step of a solver, no starting states are given for a model, or both a model and
+        a problem are given.
 
     Examples
     --------
@@ -110,16 +136,19 @@ def compare(
     >>> [(row.solver, row.spent) for row in rows]
     [('ddim', 8), ('heun', 8)]
     """
-    if not solvers:
+    listed: Any = [solvers] if isinstance(solvers, (str, Solver)) else solvers
+    chosen = [get_solver(name) for name in listed]
+    if not chosen:
         raise DiffodeError("compare: give at least one solver")
-    chosen = [get_solver(name) for name in solvers]
-    subject = _subject(model, problem, x_T, samples, seed)
-    plans = [(solver, budget, _within(solver, subject, grid, budget)) for solver in chosen for budget in nfe]
-    rows: list[Row] = []
+    if model is None and problem is None:
+        raise DiffodeError("compare: model is None; give a model, or leave it out to compare on a problem")
+    subject = _subject(None if model is _LEFT_OUT else model, problem, x_T, samples, seed)
+    plans = list(_plans(chosen, subject, grid, [nfe] if isinstance(nfe, int) else nfe))
+    rows = Rows()
     known: Reference | None = None
     for done, (solver, budget, plan) in enumerate(plans):
         if subject.gaussian is None and known is None and plan.is_deterministic:
-            known = reference(subject.model, subject.x_T, grid(subject.model.process, 2), tolerance)
+            known = reference(subject.model, subject.x_T, _ends(subject, grid), tolerance)
         rows.append(_row(solver, budget, plan, subject, known))
         if progress is not None:
             progress(done + 1, len(plans))
@@ -138,6 +167,10 @@ class _Subject:
 
 def _subject(model: Model | None, problem: str | Problem | None, x_T: Any, samples: int, seed: int) -> _Subject:
     if model is not None:
+        if not isinstance(model, Model):
+            raise ModelError(f"compare: needs a model, not {model!r}; name a problem as problem={model!r}")
+        if problem is not None:
+            raise DiffodeError("compare: a model and a problem were given; leave one out")
         if x_T is None:
             raise DiffodeError("compare: give the starting states x_T of your model, an array of shape (batch, …)")
         return _Subject(type(model).__name__, model, x_T, None)
@@ -145,6 +178,40 @@ def _subject(model: Model | None, problem: str | Problem | None, x_T: Any, sampl
     start = chosen.initial(samples, seed) if x_T is None else x_T
     gaussian = chosen.data is not None and len(chosen.data.weights) == 1
     return _Subject(chosen.name, chosen.model, start, chosen.data if gaussian else None)
+
+
+def _builder(grid: Any) -> Builder:
+    if isinstance(grid, str):
+        if grid not in NAMES:
+            raise GridError(unknown("grid", grid, NAMES))
+        return NAMES[grid]
+    if not callable(grid):
+        raise GridError(f"compare: grid must be a builder (de.grids.karras), its name, or a TimeGrid, not {grid!r}")
+    built: Any = grid
+    return built
+
+
+def _plans(
+    chosen: Sequence[Solver], subject: _Subject, grid: Any, nfe: Sequence[int]
+) -> Iterator[tuple[Solver, int, Plan]]:
+    """A solver with a budget and its plan, one after the other."""
+    if isinstance(grid, TimeGrid):
+        for solver in chosen:
+            plan = compile(solver, subject.model.process, grid)
+            yield solver, plan.nfe, plan
+        return
+    build = _builder(grid)
+    for budget in nfe:
+        if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)) or budget < 1:
+            raise DiffodeError(f"compare: nfe holds {budget!r}; budgets are positive whole numbers, as in nfe=[5, 10]")
+    for solver in chosen:
+        for budget in nfe:
+            yield solver, budget, _within(solver, subject, build, budget)
+
+
+def _ends(subject: _Subject, grid: Any) -> TimeGrid:
+    """A grid with the first and the last level."""
+    return grid if isinstance(grid, TimeGrid) else _builder(grid)(subject.model.process, 2)
 
 
 def _within(solver: Solver, subject: _Subject, grid: Builder, budget: int) -> Plan:

@@ -97,7 +97,7 @@ def zero_stability(solver: Solver, process: Process) -> Check:
             "as h halves twice"
         )
         return Check("zero_stability", "FAIL", fine, 1.0, None, detail)
-    detail = f"spectral radius {min(radius, 1.0):.6g}; growth over grids at most {fine:.3g}"
+    detail = f"spectral radius {min(radius, 1.0):.6g}; an error in a state grows at most {max(fine, 1.0):.3g}-fold"
     return Check("zero_stability", "PASS", radius, 1.0, None, detail)
 
 

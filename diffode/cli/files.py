@@ -22,12 +22,24 @@ def check_writable(path: str | Path | None) -> None:
     if path is None or path == STDOUT:
         return
     path = Path(path)
-    if path.is_dir():
-        raise DiffodeError(f"cannot write {path}: it is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise DiffodeError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise DiffodeError(f"cannot write {path}: the folder {path.parent} is read-only; choose another")
+    try:
+        if path.is_dir():
+            raise DiffodeError(f"cannot write {path}: it is a folder; give the name of a file")
+        if not path.parent.is_dir():
+            raise DiffodeError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        if not os.access(path if path.exists() and not path.is_file() else path.parent, os.W_OK):
+            raise DiffodeError(f"cannot write {path}: there is no permission; choose another place")
+        if path.is_file() or not path.exists():  # as it will be written: permissions do not tell of all that can fail
+            draft = _draft(path)
+            draft.touch()
+            draft.unlink()
+    except OSError as problem:
+        raise DiffodeError(f"cannot write {path}: {problem.strerror or problem}; choose another place") from None
+
+
+def _draft(path: Path) -> Path:
+    """The file that stands in for another while it is written."""
+    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
 
 def check_folder(path: Path) -> None:
@@ -54,7 +66,7 @@ def replacing(path: str | Path) -> Generator[Path]:
     if path.exists() and not path.is_file():  # a device or a pipe is written to, not replaced
         yield path
         return
-    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    draft = _draft(path)
     try:
         yield draft
         draft.replace(path)

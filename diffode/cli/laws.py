@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def law(
     solver: Annotated[str, typer.Argument(metavar="SOLVER", help="A name or a file.")],
-    problem: Annotated[str, typer.Option("--problem", metavar="P", help="A Gaussian problem.")] = "gaussian_4d",
+    problem: Annotated[
+        str | None, typer.Option("--problem", metavar="P", help="A Gaussian problem. [default: gaussian_4d]")
+    ] = None,
     eigenvalues: Annotated[
         str | None,
         typer.Option("--eigenvalues", metavar="LIST", help="Instead of a problem, N(0, S) with these eigenvalues."),
@@ -67,16 +69,18 @@ def law(
     return 0
 
 
-def _data(problem: str, eigenvalues: str | None, process: str | None) -> tuple[str, Process, GaussianMixture]:
+def _data(problem: str | None, eigenvalues: str | None, process: str | None) -> tuple[str, Process, GaussianMixture]:
     from diffode.models import Gaussian, Model
     from diffode.process import VP, named
 
     if eigenvalues is not None:
+        if problem is not None:
+            raise DiffodeError(f"--eigenvalues: --problem {problem} has its own covariance; leave out one of the two")
         values = inputs.numbers(eigenvalues, "--eigenvalues")
         if min(values) <= 0:
             raise DiffodeError(f"--eigenvalues: those of a covariance are positive, not {min(values):g}")
         return f"N(0, diag({eigenvalues}))", named(process) if process else VP(), Gaussian([0.0] * len(values), values)
-    chosen = inputs.problem(problem, process)
+    chosen = inputs.problem(problem or "gaussian_4d", process)
     if isinstance(chosen, Model) or chosen.data is None or len(chosen.data.weights) > 1:
         raise DiffodeError(
             f"--problem {problem}: its data are not Gaussian; take gaussian, gaussian_4d or --eigenvalues"
@@ -92,5 +96,5 @@ def show(found: Law) -> None:
     means, variances = (found.coordinate_mean, exact.coordinate_mean), (found.variance, exact.variance)
     for row in zip(found.spectrum.eigenvalues, *means, *variances, found.variance / exact.variance, strict=True):
         lines.add_row(*(f"{value:.5g}" for value in row))
-    terminal.console().print(lines)
+    terminal.show(lines)
     terminal.say(f"W2 {found.w2():.3e}, KL {found.kl():.3e} to the exact law at the last level")

@@ -61,7 +61,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             if row["family"] == family:
                 solvers.add_row(*_cells(row))
-    terminal.console().print(solvers)
+    terminal.show(solvers)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str | terminal.Text, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diffode.cli import files, inputs, terminal
+from diffode.errors import UnusedNoise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,7 @@ def sample(
 
         with files.replacing(out) as draft:
             np.savez_compressed(draft, x=x, x_T=subject.x_T, t=levels.t, nfe=result.nfe, seed=seed)
+        terminal.wrote(out, json)
     files.write_json(json, facts)
     if json != files.STDOUT:
         show(facts)
@@ -69,7 +72,8 @@ def run(subject: inputs.Subject, solver: Any, grid: Any, backend: str, seed: int
 
     x_T = get_backend(backend).array(subject.x_T)
     mu = subject.problem.mu if subject.problem else None
-    with terminal.progress(solver.name) as update:
+    with terminal.progress(solver.name) as update, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedNoise)  # there is a seed whether the solver asks for it or not
         result = sample(
             subject.model, solver, grid, x_T, backend=backend, noise=seed, mu=mu, trajectory=False,
             on_row=lambda done, total: update("", done, total),

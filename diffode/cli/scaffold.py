@@ -11,7 +11,7 @@ import typer
 from diffode.cli import files, terminal
 from diffode.errors import DiffodeError
 
-TEMPLATE = Path(__file__).with_name("template.py")
+TEMPLATE = Path(__file__).with_name("template.py.txt")
 NAME = "my_solver"
 """The name of the rule in the template."""
 

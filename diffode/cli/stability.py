@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +20,12 @@ def stability(
     solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files.")],
     ch: Annotated[
         float,
-        typer.Option("--ch", metavar="X", help="c h of the semilinear test u' = -c u + b u; 0: linear."),
+        typer.Option(
+            "--ch",
+            metavar="X",
+            help="c h of the semilinear test u' = -c u + b u; 0: linear. Sampling has c h > 0 where the rule predicts "
+            "the data, c h < 0 where it predicts the noise.",
+        ),
     ] = 0.0,
     ratio: Annotated[
         float, typer.Option("--ratio", metavar="Q", help="Each step so many times as long as the one before.")
@@ -59,11 +65,31 @@ def stability(
 
         with files.replacing(plot) as draft:
             save(regions(found, dark=dark), draft, dark=dark)
+        terminal.wrote(plot, json)
     written = [region.as_dict() for region in found]
     files.write_json(json, written[0] if len(written) == 1 else written)
     if json != files.STDOUT:
         show(found)
+        for line in _remarks(found, ch):
+            terminal.say(line)
     return 0
+
+
+def _remarks(found: list[Region], ch: float) -> Iterator[str]:
+    """What a table does not say: noise that is left out, and a sign of c h that belongs to inversion."""
+    from diffode.analysis.order.fixed_point import probe
+    from diffode.analysis.stability.reading import sampling_sign
+
+    for region in found:
+        if region.rule is not None and not probe(region.rule).is_deterministic:
+            yield (
+                f"{region.solver} draws noise: this is its drift part, the stability of the mean; for the variance see "
+                "diffode.analysis.stability.mean_square"
+            )
+        if region.rule is not None and ch * sampling_sign(region.rule) < 0:
+            what, sign = ("noise", "< 0") if ch > 0 else ("data", "> 0")
+            back = f"c h = {ch:g} is a step back to the noise"
+            yield f"{region.solver} predicts the {what}: {back}; sampling has c h {sign}"
 
 
 def _range(text: str | None, option: str) -> tuple[float, float] | None:
@@ -83,7 +109,7 @@ def show(found: list[Region]) -> None:
         angle = f"{region.a_alpha:.4g}°" if region.a_alpha else "–"
         lengths = (_length(region.real_interval), _length(region.imaginary_interval))
         table.add_row(region.solver, *lengths, angle, str(region.recursion))
-    terminal.console().print(table)
+    terminal.show(table)
 
 
 def _length(value: float) -> str:

@@ -30,6 +30,23 @@ def say(text: str | Text = "") -> None:
     console().print(text, soft_wrap=True)
 
 
+def show(made: Table) -> None:
+    """A table; in a file or a pipe its lines end with their last character."""
+    to = console()
+    if to.is_terminal:
+        to.print(made)
+        return
+    with to.capture() as capture:
+        to.print(made)
+    for line in capture.get().splitlines():
+        to.print(line.rstrip(), soft_wrap=True)
+
+
+def wrote(path: object, json: str | None) -> None:
+    """That a file was written; on standard error where the output is JSON."""
+    console(stderr=json == "-").print(f"wrote {path}", soft_wrap=True)
+
+
 def verdict(word: str) -> Text:
     """A verdict in its colour."""
     return Text(word, style=STYLES[word])
@@ -55,6 +72,13 @@ def table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:
 def cut(text: str) -> Text:
     """A cell that is cut where it does not fit, in place of wrapping."""
     return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def step(text: str, count: int) -> None:
+    """One of several long things begins: a plain line where standard error is a file or a pipe."""
+    to = console(stderr=True)
+    if count > 1 and not to.is_terminal:
+        to.print(text, soft_wrap=True)
 
 
 @contextmanager

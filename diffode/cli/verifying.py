@@ -47,7 +47,8 @@ def verify(
         inputs.require("matplotlib", "plot")
         files.check_folder(report)
     certificates: list[Certificate] = []
-    for solver in chosen:
+    for n, solver in enumerate(chosen, 1):
+        terminal.step(f"verify {n}/{len(chosen)}: {solver.name}", len(chosen))
         with terminal.progress(solver.name) as update:
             certificates.append(verify(solver, where, progress=update))
         if json != files.STDOUT:
@@ -93,7 +94,7 @@ def show(certificate: Certificate) -> None:
     for check in certificate.checks:
         value = "" if check.value is None else f"{check.value:z.2f}"
         checks.add_row(check.name, terminal.verdict(check.verdict), value, check.detail)
-    terminal.console().print(checks)
+    terminal.show(checks)
     for proved in certificate.facts.get("theory", ()):
         terminal.say(f"proved besides: {proved}")
     terminal.say(f"in floats: {certificate.facts['coefficients']}")

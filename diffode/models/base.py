@@ -80,6 +80,9 @@ class Model(ABC):
         """
         return self._checked(x, self.process.level(t), None, None, None)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.prediction} under {self.process!r}>"
+
     def passes(self, output: str | None = None) -> int:
         """Network passes for one evaluation of a branch."""
         return self.multiple

@@ -86,6 +86,11 @@ class OrderProof:
     chance: float
     evidence: Laboratory = field(compare=False, repr=False)
 
+    def __repr__(self) -> str:
+        beyond = f"; {self.failures[0]}" if self.failures else ""
+        kind = "" if self.complete else "at least "
+        return f"<order {kind}{self.order} on {self.spacing} steps in {self.variable}{beyond}>"
+
     def as_dict(self) -> dict[str, Any]:
         """What was proved, as a certificate carries it."""
         return {

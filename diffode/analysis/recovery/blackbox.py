@@ -61,6 +61,8 @@ class Recovered(Plan):
     tolerance: float = 1e-9
     grid: TimeGrid | None = None
 
+    __repr__ = Plan.__repr__
+
     def matches(self, among: Any = None, grid: TimeGrid | None = None, count: int = 5) -> tuple[Match, ...]:
         """The registered solvers nearest to this one on its levels; see `diffode.analysis.recovery.matches`."""
         from diffode.analysis.recovery.matching import matches
