@@ -150,6 +150,8 @@ def _checks(subject: _Subject, deterministic: bool, checks: list[Check]) -> Iter
     yield "consistency", lambda: consistency(solver, process)
     if deterministic:
         yield "order_proof", lambda: _proof(subject)
+    if solver.stiff_order is not None:
+        yield "stiff_order", lambda: _stiff(solver, solver.stiff_order)
     yield "zero_stability", lambda: zero_stability(solver, process)
     if deterministic:
         yield (
@@ -210,6 +212,15 @@ def _proof(subject: _Subject) -> Check:
     gentler = _gentler(solver, proof)
     detail = f"order {proof.order}{where}, not {solver.order:g}: {reason}{gentler}"
     return Check("order_proof", "FAIL", proof.order, solver.order, detail=detail, proof=proof)
+
+
+def _stiff(solver: Solver, claim: float | None) -> Check:
+    """The stiff order in the weakened form against the claim."""
+    from diffode.analysis.order.stiff import stiff_order
+
+    found = stiff_order(solver)
+    verdict = "PASS" if claim is not None and found.weakened >= claim else "FAIL"
+    return Check("stiff_order", verdict, found.weakened, claim, detail=str(found))
 
 
 def _gentler(solver: Solver, found: OrderProof) -> str:

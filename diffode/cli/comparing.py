@@ -21,7 +21,7 @@ def compare(
         str | None, typer.Option("--nfe", metavar="LIST", help="Budgets of evaluations. [default: 5,10,20]")
     ] = None,
     grid: Annotated[
-        str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, or t=1,0.5,0.1.")
+        str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, FILE.json, or t=1,0.5,0.1.")
     ] = "karras",
     process: inputs.ProcessName = None,
     samples: inputs.Samples = 256,

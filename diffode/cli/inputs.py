@@ -34,7 +34,10 @@ ProblemName = Annotated[
     typer.Option("--problem", metavar="P", help="A named problem, or FILE.py[:NAME]: a problem or model of your own."),
 ]
 Grid = Annotated[
-    str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, or t=1,0.5,0.1 (or sigma=, lam=, rho=).")
+    str,
+    typer.Option(
+        "--grid", metavar="G", help="karras, uniform_lambda, …, FILE.json, or t=1,0.5,0.1 (or sigma=, lam=, rho=)."
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Number of steps. [default: 20]")]
 Samples = Annotated[int, typer.Option("--samples", metavar="N", help="Number of starting states.")]
@@ -133,9 +136,11 @@ def solvers(names: Iterable[str]) -> list[Solver]:
 
 
 def builder(name: str) -> Callable[[Process, int], TimeGrid]:
-    """A way to build grids, by its name."""
-    from diffode.grids import NAMES
+    """A way to build grids, by its name, or from the levels in a file."""
+    from diffode.grids import NAMES, load
 
+    if name.endswith(".json"):
+        return lambda process, n: load(name, process, n)
     if name not in NAMES:
         raise GridError(nearest("grid", name, NAMES))
     return NAMES[name]
@@ -143,8 +148,10 @@ def builder(name: str) -> Callable[[Process, int], TimeGrid]:
 
 def grid(of: Process, text: str, steps: int | None) -> TimeGrid:
     """The grid that a name and a number of steps, or a list of levels, stand for."""
-    from diffode.grids import TimeGrid
+    from diffode.grids import TimeGrid, load
 
+    if text.endswith(".json"):
+        return load(text, of, None if steps is None else positive(steps, "--steps"))
     variable, given, levels = text.partition("=")
     if not given:
         return builder(text)(of, _steps(20 if steps is None else steps))
