@@ -157,7 +157,7 @@ def order_mixture(
     return _slope(error, counts, solver.order)
 
 
-def order_started(solver: Solver, process: Process, counts: Sequence[int] = _COUNTS) -> Slope:
+def order_started(solver: Solver, process: Process, counts: Sequence[int] = _COUNTS, lowered: bool = True) -> Slope:
     """The order of the rule as shipped: its own start, and its lowered end if it has one, on equal steps in λ.
 
     Parameters
@@ -166,12 +166,14 @@ def order_started(solver: Solver, process: Process, counts: Sequence[int] = _COU
         Deterministic.
     process : Process
     counts : sequence of int
+    lowered : bool
+        Whether to lower the end where the rule's options leave it full.
 
     Returns
     -------
     Slope
     """
-    if solver.options.get("lower_order_final") is False:
+    if lowered and solver.options.get("lower_order_final") is False:
         solver = solver.configure(solver.name, lower_order_final=True)
     variable = solver.uniform or "lam"
     quantiles = (np.arange(16) + 0.5) / 16

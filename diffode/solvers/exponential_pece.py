@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from diffode.errors import SolverError
 from diffode.plan import Linear
 from diffode.solvers.base import limit, solver
 from diffode.solvers.exponential import exact_start, interpolate, latest
 from diffode.solvers.multistep import exponential_adams
+from diffode.solvers.starts import begin, finish, unfinished
 from diffode.solvers.unipc import unipc
 from diffode.trace import Step
 
@@ -35,7 +35,12 @@ _OTW = "Ostermann, Thalhammer and Wright, BIT 46 (2006), section 4"
     limits=[limit("etd2", order=2, corrections=1)],
 )
 def exponential_pece(
-    step: Step, order: int = 3, corrections: int = 1, prediction: str = "x0", start: str = "ramp"
+    step: Step,
+    order: int = 3,
+    corrections: int = 1,
+    prediction: str = "x0",
+    start: str = "ramp",
+    lower_order_final: bool | str = False,
 ) -> Linear:
     r"""Exponential Adams–Bashforth–Moulton: predictor of order p − 1, corrector of order p.
 
@@ -48,17 +53,20 @@ def exponential_pece(
     corrections : int
         How often to evaluate at the new point and correct; a step takes one evaluation more.
     prediction : {"x0", "eps"}
-    start : {"ramp", "exact"}
-        First steps of lower order, or one of full order.
+    start : {"ramp", "exact", "derived"}
+        First steps of lower order, one of full order, or steps that keep the order; see `diffode.solvers.starts`.
+    lower_order_final : bool or {"last", "early", "derived"}
+        See `order_here`.
     """
-    if start not in ("ramp", "exact"):
-        raise SolverError(f"exponential_pece: no start {start!r}; there are ramp, exact")
-    d = step.model(step.x, step.now)
+    d = begin(step, order, start)
+    end = finish(step, d, order - 1, lower_order_final, order)
+    if end is not None:
+        return end
     if start == "exact" and step.starting:
         return exact_start(step, order, d, partial(interpolate, step, prediction))
-    values, levels = latest(step, d, order - 1)
+    values, levels = latest(step, d, order - 1, lower_order_final, order)
     x = interpolate(step, prediction, values, levels)
-    for _ in range(corrections):
+    for _ in range(0 if unfinished(step) else corrections):
         new = step.model(x, step.next)
         x = interpolate(step, prediction, [new, *values], [step.next, *levels])
     return x
