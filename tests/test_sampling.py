@@ -278,9 +278,9 @@ def test_there_and_back_again_to_the_order_of_the_method(solver: Solver) -> None
     Measured between 64 and 128 steps, equal ones in ρ between 192 and 384: it is then within 0.3 of its limit.
     """
     true = solver.reaches or solver.order
-    exact = "start" in solver.options
-    solver = solver.configure(start="exact") if exact else solver
-    expected = true if exact or not solver.history else min(true, 2)
+    derived = {"start", "lower_order_final"} <= set(solver.options)
+    solver = solver.configure(start="derived", lower_order_final="derived") if derived else solver
+    expected = true if derived or not solver.history else min(true, 2)
     variable = solver.uniform or "lam"
     ends = [float(getattr(PROCESS.level(lam=lam), variable)) for lam in (-1.5, 1.5)]
 
