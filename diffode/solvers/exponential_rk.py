@@ -11,6 +11,7 @@ integrate the polynomial through past values exactly, and treat what is left by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction as Q
 from typing import Any
 
 from diffode import phi
@@ -31,17 +32,24 @@ def _found(tableau: str | ExponentialTableau) -> ExponentialTableau:
     return TABLEAUX[tableau]
 
 
-def _level(step: Step, c: Any) -> Level:
-    if c in (0, 1):
+def _level(step: Step, c: Q) -> Level:
+    if c.denominator == 1:  # 0 or 1
         return step.next if c else step.now
     return step.level(lam=step.now.lam + phi.literal(c, step.h) * step.h)
 
 
+def _moved(step: Step, prediction: str, row: Row, values: Sequence[Linear], phis: EvaluatedPhis, b: Level) -> Linear:
+    """ratio·x_s − gain·z Σ_j a_ij(z) m_j at a level."""
+    if not row:
+        return step.x
+    return form(prediction, step.now, b).ratio * step.x + _added(step, prediction, row, values, phis, b)
+
+
 def _added(step: Step, prediction: str, row: Row, values: Sequence[Linear], phis: EvaluatedPhis, b: Level) -> Linear:
     """−gain·z Σ_j a_ij(z) m_j at a level."""
-    gain, result = form(prediction, step.now, b).gain, Linear({})
+    scale, result = -form(prediction, step.now, b).gain * phis.z, Linear({})
     for j, entry in row.items():
-        result = result - gain * phis.z * entry.at(phis) * values[j - 1]
+        result = result + scale * entry.at(phis) * values[j - 1]
     return result
 
 
@@ -70,13 +78,12 @@ def exponential_rk(step: Step, tableau: Any = "krogstad", prediction: str = "x0"
     """
     table = _found(tableau)
     phis, values = EvaluatedPhis(form(prediction, step.now, step.next).z), list[Linear]()
-    levels = {c: _level(step, c) for c in dict.fromkeys(table.nodes)}
-    for c, row in zip(table.nodes, table.rows, strict=True):
-        x = step.x if not row else form(prediction, step.now, levels[c]).ratio * step.x
-        x = x + _added(step, prediction, row, values, phis, levels[c])
-        values.append(step.model(x, levels[c]))
-    x = form(prediction, step.now, step.next).ratio * step.x
-    return x + _added(step, prediction, table.weights, values, phis, step.next)
+    levels = list[Level]()
+    for i, row in enumerate(table.rows):
+        same = table.first[i]
+        levels.append(_level(step, table.nodes[i]) if same == i else levels[same])
+        values.append(step.model(_moved(step, prediction, row, values, phis, levels[i]), levels[i]))
+    return _moved(step, prediction, table.weights, values, phis, step.next)
 
 
 _RK4 = lawson(CLASSICAL["rk4"], "rk4")

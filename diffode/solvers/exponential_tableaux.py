@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction as Q
+from functools import cached_property
 from typing import Any
 
 from diffode import phi
@@ -43,6 +44,12 @@ class Phis:
 
     terms: Mapping[tuple[int, Q], Q] = field(default_factory=dict[tuple[int, Q], Q])
 
+    @cached_property
+    def listed(self) -> tuple[tuple[int, int, int, Q, float], ...]:
+        """k, c as numerator and denominator, q, and q as a float; in order."""
+        ordered = sorted(self.terms.items(), key=lambda term: (-term[0][1], term[0][0]))
+        return tuple((k, c.numerator, c.denominator, q, float(q)) for (k, c), q in ordered)
+
     def __add__(self, other: Phis) -> Phis:
         found = dict(self.terms)
         for key, q in other.terms.items():
@@ -60,32 +67,31 @@ class Phis:
 
     def __str__(self) -> str:
         text = ""
-        for (k, c), q in sorted(self.terms.items(), key=lambda term: (-term[0][1], term[0][0])):
+        for k, n, d, q, _ in self.listed:
             sign = "−" if q < 0 else "+" if text else ""
             size = "" if abs(q) == 1 else f"{abs(q)} "
-            times = "" if c.numerator == 1 else c.numerator
-            text += f" {sign} {size}φ_{k}({times}z{'' if c.denominator == 1 else f'/{c.denominator}'})"
+            text += f" {sign} {size}φ_{k}({'' if n == 1 else n}z{'' if d == 1 else f'/{d}'})"
         return text.strip().replace("−  ", "− ") or "0"
 
     def at(self, phis: EvaluatedPhis) -> Number:
         """Its value."""
         total: Any = 0
-        for key, q in self.terms.items():
-            value = phis[key]
-            total = total + phi.literal(q, value) * value
+        for k, n, d, q, rounded in self.listed:
+            total = total + (rounded if phis.floats else q) * phis[k, n, d]
         return total
 
 
-class EvaluatedPhis(dict[tuple[int, Q], Number]):
-    """φ_k(c z) by (k, c), each computed when it is first asked for."""
+class EvaluatedPhis(dict[tuple[int, int, int], Number]):
+    """φ_k(z n/d) by k, n, d, each computed when it is first asked for."""
 
     def __init__(self, z: Number) -> None:
         super().__init__()
         self.z = z
+        self.floats = isinstance(phi.literal(Q(1), z), float)
 
-    def __missing__(self, key: tuple[int, Q]) -> Number:
-        k, c = key
-        self[key] = phi.phi(k, self.z if c == 1 else phi.literal(c, self.z) * self.z)
+    def __missing__(self, key: tuple[int, int, int]) -> Number:
+        k, n, d = key
+        self[key] = phi.phi(k, self.z if n == d else phi.literal(Q(n, d), self.z) * self.z)
         return self[key]
 
 
@@ -127,6 +133,11 @@ class ExponentialTableau:
     order: int
     stiff_order: int
     source: str
+
+    @cached_property
+    def first(self) -> tuple[int, ...]:
+        """For each stage the first one at its node."""
+        return tuple(self.nodes.index(c) for c in self.nodes)
 
     @property
     def is_exact(self) -> bool:

@@ -116,16 +116,25 @@ def _nodes(family: _Family, stages: int) -> tuple[Fraction, ...]:
         p = [k * c for k, c in enumerate(p)][1:]
     grid = [Fraction(i, 64) for i in range(65)]
     found = [x for x in grid if _value(p, x) == 0]
-    found += [_bisected(p, a, b) for a, b in pairwise(grid) if _value(p, a) * _value(p, b) < 0]
+    found += [_zero(p, a, b) for a, b in pairwise(grid) if _value(p, a) * _value(p, b) < 0]
     return tuple(sorted(map(near, found)))
 
 
-def _bisected(p: Poly, a: Fraction, b: Fraction) -> Fraction:
-    sign = _value(p, a) > 0
-    for _ in range(BITS + 8):
-        middle = (a + b) / 2
-        a, b = (middle, b) if (_value(p, middle) > 0) is sign else (a, middle)
-    return a
+def _zero(p: Poly, a: Fraction, b: Fraction) -> Fraction:
+    """The zero between, by Newton's method, which doubles the digits in each turn."""
+    slope, x = [k * c for k, c in enumerate(p)][1:], (a + b) / 2
+    for _ in range(8):
+        x = Fraction(round((x - _value(p, x) / _value(slope, x)) * 2 ** (BITS + 8)), 2 ** (BITS + 8))
+    return x
+
+
+def _family(method: str, stages: int) -> _Family:
+    if method not in FAMILIES:
+        raise SolverError(f"implicit_runge_kutta: no method named {method!r}; there are {', '.join(FAMILIES)}")
+    family = FAMILIES[method]
+    if not family.least <= stages <= 6:
+        raise SolverError(f"implicit_runge_kutta: {method} has {family.least} to 6 stages here, not {stages}")
+    return family
 
 
 @cache
@@ -149,11 +158,7 @@ def implicit_tableau(method: str, stages: int) -> tuple[Rows, tuple[Fraction, ..
     >>> [str(x) for row in a for x in row], order
     (['5/12', '-1/12', '3/4', '1/4'], 3)
     """
-    if method not in FAMILIES:
-        raise SolverError(f"implicit_runge_kutta: no method named {method!r}; there are {', '.join(FAMILIES)}")
-    family = FAMILIES[method]
-    if not family.least <= stages <= 6:
-        raise SolverError(f"implicit_runge_kutta: {method} has {family.least} to 6 stages here, not {stages}")
+    family = _family(method, stages)
     nodes = _nodes(family, stages)
     weights = [near(_integral(p, Fraction(0), Fraction(1))) for p in _lagrange(nodes)]
     a = tuple(tuple(map(near, row)) for row in family.matrix(nodes, weights))
@@ -162,7 +167,7 @@ def implicit_tableau(method: str, stages: int) -> tuple[Rows, tuple[Fraction, ..
 
 def claimed(method: str, stages: int, iterations: int | None) -> int:
     """The order of an implicit method after so many sweeps; all that are needed by default."""
-    order = implicit_tableau(method, stages)[2]
+    order = _family(method, stages).order(stages)
     return order if iterations is None else min(order, iterations + 1)
 
 
