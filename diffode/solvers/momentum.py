@@ -38,8 +38,12 @@ def _in_values(nabla: Sequence[Fraction]) -> list[Fraction]:
 
 
 @cache
-def _weights(terms: int, beta: Fraction) -> list[Fraction]:
-    """Weights of v_{n+1}, v_n, …: ((β + (1 − β)∇)/β) Σ γ_j ∇^j, cut after ∇^{terms−1}."""
+def weights(terms: int, beta: Fraction) -> list[Fraction]:
+    """Weights of v_{n+1}, v_n, …: ((β + (1 − β)∇)/β) Σ γ_j ∇^j, cut after ∇^{terms−1}; at β = 1 Adams–Bashforth.
+
+    >>> weights(2, Fraction(1)), weights(2, Fraction(1, 2))
+    ([Fraction(3, 2), Fraction(-1, 2)], [Fraction(5, 2), Fraction(-3, 2)])
+    """
     gammas = adams_bashforth(terms)
     return _in_values([gamma + (1 - beta) / beta * (gammas[j - 1] if j else 0) for j, gamma in enumerate(gammas)])
 
@@ -116,8 +120,8 @@ def ghvb(
         v = eps if step.depth == 0 else (1 - beta) * step.past(1) + beta * eps
     step.store(v)
     terms = order_here(step, terms, lower_order_final)
-    slope = sum((c * step.past(j) for j, c in enumerate(_weights(terms, beta)) if j), Linear({}))
-    slope = _weights(terms, beta)[0] * v + slope
+    slope = sum((c * step.past(j) for j, c in enumerate(weights(terms, beta)) if j), Linear({}))
+    slope = weights(terms, beta)[0] * v + slope
     ratio, delta = step.next.alpha / step.now.alpha, step.next.rho - step.now.rho
     return ratio * step.x + (step.next.alpha * delta) * slope
 

@@ -72,10 +72,13 @@ class JetProcess:
 
     @staticmethod
     def plain(degree: int) -> JetProcess:
-        """A small rational instance, for residuals that can be read: α = 1 + u/2, t = −u + u²/2."""
+        """A small rational instance, for residuals that can be read: α = 1 + u/2, t = −u + u²/3.
+
+        With u²/2 the clock would be ρ through second order, and hide what a rule misses because t is not ρ.
+        """
         zeros = (Fraction(0),) * degree
         alpha = (Fraction(1), Fraction(1, 2), *zeros)
-        time = (Fraction(0), Fraction(-1), Fraction(1, 2), *zeros)
+        time = (Fraction(0), Fraction(-1), Fraction(1, 3), *zeros)
         return JetProcess(alpha[: degree + 1], time[: degree + 1], degree, False, False)
 
     def modulo(self) -> JetProcess:

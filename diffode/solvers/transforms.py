@@ -1,0 +1,187 @@
+r"""Transforms: solvers that are made of any other solver.
+
+Whatever a rule does in a step, one constant output m of the network would have done too:
+
+    x_t = ratio·x_s + gain·m,    noise prediction   ratio = α_t/α_s,  gain = α_t (ρ_t − ρ_s)
+                                 data prediction    ratio = σ_t/σ_s,  gain = α_t (1 − e^{−h})
+
+m is the mean output of the step. A transform asks the base rule for its step, works on m, and goes there instead. It
+costs no evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from diffode import phi
+from diffode.errors import SolverError
+from diffode.plan import Level, Linear
+from diffode.series import rational
+from diffode.solvers.base import Claim, Solver, limit, solver
+from diffode.solvers.exponential import form, order_here
+from diffode.solvers.multistep import dpmpp_2m
+from diffode.solvers.pseudo import ipndm_2, pndm
+from diffode.solvers.unipc import unipc_2
+from diffode.trace import Step
+
+
+def _resolved(base: str | Solver) -> Solver:
+    if isinstance(base, Solver):
+        return base
+    from diffode.solvers.registry import get_solver  # which imports this module
+
+    return get_solver(base)
+
+
+@dataclass
+class _Watched(Step):
+    """A step that hands every state which is evaluated at its end to `pushed` first."""
+
+    pushed: Callable[[Linear], Linear] = lambda x: x
+
+    def model(
+        self, x: Linear, level: Level, at: Level | None = None, to: Level | None = None, output: str | None = None
+    ) -> Linear:
+        """As `Step.model`."""
+        return super().model(self.pushed(x) if level is self.next else x, level, at, to, output)
+
+
+def _base_or(claim: str, otherwise: Any) -> Claim:
+    """The base's claim where there is no momentum."""
+
+    def claimed(base: str | Solver, beta: float, predictor: float) -> Any:
+        return getattr(_resolved(base), claim) if beta == 1 and predictor == 1 else otherwise
+
+    return claimed
+
+
+def _order(base: str | Solver, beta: float, predictor: float) -> float:
+    """First order; second where only a predictor, one order below what it is for, lags."""
+    order = _resolved(base).order
+    return 1 if beta != 1 else order if predictor == 1 else min(order, 2)
+
+
+def _uniform(base: str | Solver, beta: float, predictor: float) -> str | None:
+    """A velocity has an endless past, which is known on equal steps."""
+    rule = _resolved(base)
+    if rule.uniform or (beta == 1 and predictor == 1):
+        return rule.uniform
+    return "lam" if rule.prediction == "x0" else "rho"
+
+
+KINDS = ("heavy_ball", "nesterov")
+STEPS = ("all", "full", "corrected")
+
+
+@solver(
+    order=_order,
+    reaches=_base_or("reaches", None),
+    strong_order=_base_or("strong_order", None),
+    stiff_order=_base_or("stiff_order", None),
+    uniform=_uniform,
+    prediction=lambda base: _resolved(base).prediction,
+    history=lambda base: _resolved(base).history,
+    exponential=lambda base, over_sigma: _resolved(base).exponential and not over_sigma,
+    source="arXiv:2307.11118, sections 3 and 4",
+    ranges={"beta": (1e-3, 1.0), "predictor": (1e-3, 1.0)},
+    limits=[limit("ipndm_2", beta=1), limit("ipndm_2", beta=1, kind="nesterov")],
+)
+def momentum(
+    step: Step,
+    base: Any = ipndm_2,
+    beta: float = 0.8,
+    kind: str = "heavy_ball",
+    predictor: float = 1.0,
+    steps: str = "all",
+    over_sigma: bool = False,
+) -> Linear:
+    r"""Momentum on the steps of any solver: Polyak's heavy ball, or Nesterov's.
+
+        v_{n+1} = (1 − β) v_n + β m_n,    x_t = ratio·x_s + gain·v_{n+1}                          heavy ball
+                                          x_t = ratio·x_s + gain·((1 − β) v_{n+1} + β m_n)       Nesterov
+
+    with m the mean output of the base's step. v lags behind m by (1 − β)/β steps, which leaves first order whatever the
+    base, and widens its region of stability. Steps to or from an infinite λ are the base's own. Noise that the base
+    adds is left as it is.
+
+    Parameters
+    ----------
+    base : str or Solver
+        The solver, or its name.
+    beta : float
+        Share of the newest output, in (0, 1]; 1 is the base itself.
+    kind : {"heavy_ball", "nesterov"}
+    predictor : float
+        β of a velocity of its own for the states that the base evaluates at the end of the step: the predictor of a
+        predictor–corrector. Where β = 1, it costs the corrected state no more than what exceeds second order.
+    steps : {"all", "full", "corrected"}
+        Which steps have momentum: all; those of the base's full order, as in the authors' DPM-Solver++; all but the
+        last, which a predictor–corrector does not correct, as in their UniPC.
+    over_sigma : bool
+        Average m/σ_t, as the authors' UniPC does. Constant data are then not kept, and what is done depends on the α of
+        the process.
+    """
+    rule = _resolved(base)
+    if kind not in KINDS or steps not in STEPS:
+        raise SolverError(f"{step.tracer.rule.name}: kind is one of {KINDS} and steps one of {STEPS}")
+    if step.now.singular or step.next.singular or _is_plain(step, rule, steps):
+        return rule(step)
+
+    def pushed(name: str, share: float, x: Linear) -> Linear:
+        return _pushed(step, x, f"{name} of {rule.name}", share, kind, over_sigma)
+
+    inner = _Watched(**vars(step), pushed=lambda x: pushed("predictor", predictor, x) if predictor != 1 else x)
+    result = rule(inner)
+    step.x, step.stored = inner.x, inner.stored
+    return pushed("velocity", beta, result)
+
+
+def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
+    whole = rule.history + 1
+    if steps == "full":
+        return order_here(step, whole, rule.options.get("lower_order_final", False)) < whole
+    return steps == "corrected" and step.last
+
+
+def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, over_sigma: bool) -> Linear:
+    """The state that the base puts at x, with momentum on its way from `step.x`."""
+    beta, parts = rational(share), form(step.tracer.rule.prediction, step.now, step.next)
+    gain = -parts.gain * phi.expm1(parts.z)
+    scale = step.next.sigma if over_sigma else 1
+    drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
+    noise = Linear({register: c for register, c in x.terms.items() if register in drawn})
+    mean = (x - noise - parts.ratio * step.x) / (gain * scale)
+    velocity = (1 - beta) * step.memory.get(name, mean) + beta * mean
+    step.memory[name] = velocity
+    if kind == "nesterov":
+        velocity = (1 - beta) * velocity + beta * mean
+    return parts.ratio * step.x + (gain * scale) * velocity + noise
+
+
+_HB, _CODE = "arXiv:2307.11118", "arXiv:2307.11118; official code, momentum_scheduler.py"
+
+
+def _on_plms(values: int) -> Solver:
+    return pndm.configure(f"ipndm_{values}", order=values, warmup="ramp", variable="rho")
+
+
+plms_hb_1, plms_hb_2, plms_hb_3, plms_hb_4 = (
+    momentum.configure(f"plms_hb_{k - 1}.8", base=_on_plms(k), source=f"{_HB}, heavy ball on PLMS") for k in range(1, 5)
+)
+plms_nt_1, plms_nt_2, plms_nt_3, plms_nt_4 = (
+    momentum.configure(f"plms_nt_{k - 1}.8", base=_on_plms(k), kind="nesterov", source=f"{_HB}, Nesterov on PLMS")
+    for k in range(1, 5)
+)
+dpmpp_2m_hb = momentum.configure("dpmpp_2m_hb", base=dpmpp_2m, source=f"{_HB}, momentum on DPM-Solver++")
+dpmpp_2m_hb_published = momentum.configure("dpmpp_2m_hb_published", base=dpmpp_2m, steps="full", source=_CODE)
+unipc_2_hb = momentum.configure(
+    "unipc_2_hb", base=unipc_2, predictor=0.8, source=f"{_HB}, momentum on predictor and corrector"
+)
+unipc_2_hb_predictor = momentum.configure(
+    "unipc_2_hb_predictor", base=unipc_2, beta=1.0, predictor=0.8, source=f"{_HB}, momentum on the predictor alone"
+)
+unipc_2_hb_published = momentum.configure(
+    "unipc_2_hb_published", base=unipc_2, steps="corrected", over_sigma=True, source=_CODE
+)
