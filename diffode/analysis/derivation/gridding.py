@@ -36,7 +36,7 @@ LOSSES = ("w2", "kl")
 _SHIFTS = ((1, 8.0), (-1, -8.0), (2, -1.0), (-2, 1.0))
 """Multiples of a small shift, and twelve times their weights in a derivative of fourth order."""
 
-_SMALL = 1e-3
+_SMALL = 1e-4
 """The shift, as a share of the shorter step beside a level."""
 
 _SLACK = 1e-3
