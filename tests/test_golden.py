@@ -33,16 +33,16 @@ COMPLETE = (
     "edm",
     "exact_flow",
     "k_diffusion",
+    "momentum",
+    "momentum_dpm_unipc",
     "mr_sampler",
+    "pndm",
     "sa_solver",
     "unipc",
 )
 """Files whose every case must match, apart from `LATER`."""
 
 LATER = {
-    "deis": {"deis_ipndm"},
-    "diff_sampler": {"ipndm", "ipndm_v"},
-    "diffusers": {"PNDMScheduler"},
     "dpm_solver": {f"{name}_adaptive_{order}" for name in ("dpmsolver", "dpmsolver++") for order in (2, 3)},
     "k_diffusion": {"dpm_adaptive"},
     "mr_sampler": {"irsde_reverse_ode", "irsde_reverse_sde"},
@@ -51,9 +51,7 @@ LATER = {
 
 ELSEWHERE = {
     "belm": {"ddim"},
-    "momentum": {"GHVBScheduler"},
     "pfgmpp": {"edm_heun_pfgmpp"},
-    "pndm": {"ddim"},
 }
 """Solvers of the package in the files of others."""
 

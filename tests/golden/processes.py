@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import floor, log
 from typing import ClassVar
 
 import diffode as de
 from diffode import phi
+from diffode.process.discrete import DiscreteVP
 from diffode.process.elementary import VarianceExploding
 
 
@@ -30,6 +31,14 @@ class Rescaled(VarianceExploding):
 
     def t_of_lam(self, lam: float) -> float:
         return self.base.t_of_lam(lam)
+
+
+@dataclass(frozen=True)
+class Tabulated(DiscreteVP):
+    """A table without interpolation: between two entries it has the one of the smaller t."""
+
+    def integrated_beta(self, t: float) -> float:
+        return self.knots[floor((len(self.knots) - 1) * t + 1e-6)]
 
 
 @dataclass(frozen=True)

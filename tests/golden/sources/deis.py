@@ -1,4 +1,4 @@
-"""DEIS (th_deis): t-AB and ρ-AB by the official sums of 10,000 terms, and Runge–Kutta methods in ρ."""
+"""DEIS (th_deis): t-AB and ρ-AB by the official sums of 10,000 terms, Runge–Kutta methods in ρ, and iPNDM."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def setup(case: Case) -> Setup:
     elif case.solver in ("deis_t_ab", "deis_rho_ab"):
         variable = {"deis_t_ab": "t", "deis_rho_ab": "rho"}[case.solver]
         chosen = solver("deis", degree=options["ab_order"], variable=variable, quadrature="left")
+    elif case.solver == "deis_ipndm":
+        chosen = solver("ipndm_4")
     else:
         raise Missing(f"no solver for {case.solver}")
     grid = de.TimeGrid(forward, t=case.grid["t"])

@@ -64,6 +64,10 @@ def _solver(case: Case) -> de.Solver:
         return solver("deis", degree=order - 1, variable="t", quadrature="closed")
     if case.solver == "deis_rhoab":
         return solver("deis", degree=order - 1, variable="rho")
+    if case.solver == "ipndm":
+        return solver("pndm", order=order or 4, warmup="ramp")
+    if case.solver == "ipndm_v":
+        return solver("ipndm_v_published", order=order or 4)
     if case.solver == "dpm_pp":
         return solver("dpm_multistep", order=order or 3, prediction=prediction, lower_order_final=lowered)
     if case.solver == "unipc":

@@ -70,6 +70,22 @@ def _ddpm(case: Case) -> Setup:
     return _stepwise(case, solver("ddpm", variance=variance), steps, _spacing(config, case))
 
 
+def _pndm(case: Case) -> Setup:
+    """A run down the timesteps, listed here without the half steps, and from 0 a step of length zero."""
+    forward, jump = process(case.process), 1000 // case.options["num_inference_steps"]
+    timesteps = range(int(case.grid["timesteps"][0]), -1, -jump)
+    levels = [forward.level((label + 1) / 1000) for label in [*timesteps, 0]]
+    chosen = solver("plms" if _config(case)["skip_prk_steps"] else "f_pndm")
+    segment = Segment(chosen, PublishedGrid(forward, levels), case.data.denoiser(forward))
+    built = _spacing(_config(case), case)[0].built
+    return Setup(
+        (segment,),
+        case.x_init,
+        label=lambda level: round(1000 * level.t - 1, 6),
+        rebuilt=(Rebuilt("timesteps", list(timesteps), built),),
+    )
+
+
 def _stepwise(
     case: Case, chosen: de.Solver, steps: list[tuple[int, int | None]], rebuilt: tuple[Rebuilt, ...]
 ) -> Setup:
@@ -98,7 +114,7 @@ def _spacing(config: dict[str, Any], case: Case) -> tuple[Rebuilt, ...]:
     return (Rebuilt("timesteps", case.grid["timesteps"], np.round(1000 * built - 1, 6)),)
 
 
-DISCRETE: dict[str, Callable[[Case], Setup]] = {"DDIM": _ddim, "DDPM": _ddpm}
+DISCRETE: dict[str, Callable[[Case], Setup]] = {"DDIM": _ddim, "DDPM": _ddpm, "PNDM": _pndm}
 
 # --- schedulers with a list of sigmas -------------------------------------------------------------------
 

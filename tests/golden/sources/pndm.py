@@ -1,22 +1,41 @@
-"""PNDM (runner/method.py): only its DDIM; ᾱ is taken one index after the label."""
+"""PNDM (runner/method.py); ᾱ is taken one index after the label, and at the entry below a half step between two."""
 
 from __future__ import annotations
 
+from functools import cache
+
 import diffode as de
 from tests.golden.cases import Case, process
-from tests.golden.setup import Missing, Segment, Setup, solver
+from tests.golden.processes import Tabulated
+from tests.golden.setup import Missing, Rebuilt, Segment, Setup, solver
+
+INDEX = 1 / 1000
+"""One entry of the table, in t."""
+
+SOLVERS = {
+    "ddim": ("ddim", {}),
+    "s-pndm": ("s_pndm", {}),
+    "f-pndm": ("f_pndm", {}),
+    "fon": ("fon_published", {"difference": INDEX}),
+}
+
+
+@cache
+def _table(name: str) -> de.Process:
+    return Tabulated(process(name).knots)
 
 
 def setup(case: Case) -> Setup:
-    """A case of `gen_order_1`."""
-    if case.solver != "ddim":
+    """A case of one of the `gen_…` functions."""
+    if case.solver not in SOLVERS:
         raise Missing(f"no solver for {case.solver}")
-    forward = process(case.process)
-    levels = [forward.level(rho=((1 - a) / a) ** 0.5) for a in case.grid["alphas_cumprod"]]
-    grid = de.TimeGrid(forward, levels=levels)
+    name, options = SOLVERS[case.solver]
+    forward = _table(case.process)
     # the label t has the table's entry t + 1, which is the continuous time (t + 2)/1000
+    grid = de.TimeGrid(forward, t=[(label + 2) * INDEX for label in case.grid["t_index"]])
     return Setup(
-        (Segment(solver("ddim"), grid, case.data.denoiser(forward)),),
+        (Segment(solver(name, **options), grid, case.data.denoiser(forward)),),
         case.x_init,
         label=lambda level: round(1000 * level.t - 2, 6),
+        rebuilt=(Rebuilt("alphas", case.grid["alphas_cumprod"], grid.alpha**2),),
     )
