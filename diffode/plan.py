@@ -256,6 +256,7 @@ class Plan:
     levels: tuple[Level, ...]
     memory: Any = None
     solver: str = ""
+    __hash__ = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         defined: set[str] = set()
@@ -352,8 +353,6 @@ class Plan:
 
         return isinstance(other, Plan) and same(self, other)
 
-    __hash__ = None  # type: ignore[assignment]
-
     # --- out and in ---
 
     def __repr__(self) -> str:
@@ -389,11 +388,8 @@ def reads(row: Row) -> tuple[str, ...]:
     if isinstance(row, Evaluate):
         return (row.x,)
     if isinstance(row, Combine):
-        dynamic = [c.dynamic for c, _ in row.terms if isinstance(c, Scaled)]
-        return (*[name for _, name in row.terms], *dynamic)
-    if isinstance(row, Dynamic):
-        return row.inputs
-    return ()
+        return (*[name for _, name in row.terms], *[c.dynamic for c, _ in row.terms if isinstance(c, Scaled)])
+    return row.inputs if isinstance(row, Dynamic) else ()
 
 
 def _times(c: Number, a: Number) -> Number:
