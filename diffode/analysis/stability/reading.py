@@ -194,7 +194,8 @@ def _classical(solver: Solver, q: Any) -> tuple[Rows, bool]:
     """The polynomial at h → 0 with z = b h held."""
     for extra in (6, 16):
         try:
-            return _limit(solver, q, solver.history + extra), True
+            rows = _limit(solver, q, solver.history + extra)
+            return [[_recognised(c)[0] for c in row] for row in rows], True  # nodes may be irrational
         except IndexError:  # the series were too short: a rule that divides by high powers of h
             continue
         except (ArithmeticError, BranchError, TypeError):  # no series: noise has square roots, a rule may branch
@@ -267,7 +268,7 @@ def _recognised_all(rows: Rows) -> tuple[Rows, bool]:
 def _recognised(c: Any) -> tuple[Fraction, bool]:
     """The simple fraction that a number is within 10^−40 of; else the number itself."""
     value = _fraction(c)
-    simple = value.limit_denominator(10**9)
+    simple = value.limit_denominator(10**12)
     sure = abs(simple - value) < Fraction(1, 10**40)
     return (simple if sure else value), sure
 
