@@ -66,6 +66,12 @@ def test_a_whole_run_errs_by_the_power_claimed_and_the_published_one_by_less(sol
     assert whole_run(solver.configure(start="ramp", lower_order_final="derived")) == 2 + corrects
 
 
+@pytest.mark.parametrize("name", ["dpmpp_3m_corrected", "unipc_2", "deis_rhoab_2", "exponential_pece_4"])
+def test_an_exact_start_keeps_the_order_too(name: str) -> None:
+    solver = get_solver(name)
+    assert whole_run(solver.configure(start="exact", lower_order_final="derived")) == solver.order
+
+
 @pytest.mark.parametrize("name", ["deis_rhoab_2", "deis_rhoab_3", "ghvb_2.5", "ghvb_3.5"])
 def test_the_derived_end_keeps_three_orders_to_the_very_end(name: str) -> None:
     """Equal steps in ρ down to σ = 0, where the limit of the one-step formula is of second order."""
