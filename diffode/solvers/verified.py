@@ -10,6 +10,7 @@ import ast
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,8 @@ class Entry(TypedDict):
 
 
 def fingerprint(solver: Solver) -> str:
-    """A digest of what a solver's formula depends on: the code of its module, what families share, and its options.
+    """A digest of what a solver's formula depends on: its options, and the code of its module, of those that this
+    takes formulas and tables from, and of what all families share.
 
     Comments and docstrings do not count.
 
@@ -66,13 +68,26 @@ def fingerprint(solver: Solver) -> str:
     path = inspect.getsourcefile(solver.rule)
     if path is None or not Path(path).is_file():
         raise SolverError(f"{solver.name}: the rule has no source file; write it to a file to have its fingerprint")
-    files = (Path(path), *(Path(__file__).parent / name for name in _SHARED))
+    files = _needed(Path(path))
     parts = [
         solver.rule.__qualname__,
         repr(sorted(solver.options.items())),
         *(_code(file.read_text(encoding="utf-8")) for file in files),
+        *(fingerprint(value) for value in solver.options.values() if isinstance(value, Solver)),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _needed(path: Path) -> tuple[Path, ...]:
+    """A rule's file, the modules of this package that it imports, directly or not, and those that families share."""
+    here = Path(__file__).parent
+    shared = [here / name for name in _SHARED]
+    found = [path]
+    for file in found:
+        names = re.findall(r"^from diffode\.solvers\.(\w+) import", file.read_text(encoding="utf-8"), re.MULTILINE)
+        more = [here / f"{name}.py" for name in names if name not in ("base", "registry")]
+        found += [file for file in dict.fromkeys(more) if file not in (*found, *shared)]
+    return (*found, *shared)
 
 
 @cache
