@@ -156,6 +156,7 @@ def test_the_outcome_is_verified_written_and_the_same_again(tmp_path: Path) -> N
 
 
 MISUSE = {
+    "prediction must be eps": lambda: de.optimize("exp-rk", stages=2, variable="rho"),
     "2 weights meet 2 conditions": lambda: de.optimize("exp-multistep", order=2),
     "history=2": lambda: de.optimize("exp-multistep", order=2),
     "stages=2 or 3": lambda: de.optimize("exp-rk", stages=1),

@@ -159,6 +159,8 @@ def predictor_corrector(
     family = "predictor-corrector"
     check(family, order, prediction, steps)
     one_of(family, "variable", variable, ("lambda", "rho"))
+    if variable == "rho":
+        one_of(family, "prediction", prediction, ("eps",), 'for data prediction take variable="lambda"')
     one_of(family, "mode", mode, ("PEC", "PECE"))
     p, q = predictor or max(order - 1, 1), corrector or max(order, 2)
     weights = {"p": [f"p_{k}" for k in range(p)], "c": ["c_new", *(f"c_{k}" for k in range(q - 1))]}

@@ -99,6 +99,8 @@ def _hybrid(
     order = stages + history if order is None else order
     check(family, order, prediction, steps)
     one_of(family, "variable", variable, ("lambda", "rho"))
+    if variable == "rho":
+        one_of(family, "prediction", prediction, ("eps",), 'for data prediction take variable="lambda"')
     if not 1 <= stages <= 3:
         raise SolverError(f"{family}: stages must be 1, 2 or 3, not {stages}; four stages and more are not derived")
     if history < 0:
