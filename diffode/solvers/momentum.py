@@ -31,8 +31,12 @@ def adams_bashforth(terms: int) -> list[Fraction]:
     return gammas
 
 
-def _in_values(nabla: Sequence[Fraction]) -> list[Fraction]:
-    """Σ_j a_j ∇^j as weights of the newest value, the one before, …."""
+def in_values(nabla: Sequence[Fraction]) -> list[Fraction]:
+    """Σ_j a_j ∇^j as weights of the newest value, the one before, ….
+
+    >>> list(map(int, in_values([Fraction(0), Fraction(0), Fraction(1)])))
+    [1, -2, 1]
+    """
     terms = len(nabla)
     return [sum(((-1) ** m * comb(j, m) * nabla[j] for j in range(m, terms)), Fraction(0)) for m in range(terms)]
 
@@ -45,7 +49,7 @@ def weights(terms: int, beta: Fraction) -> list[Fraction]:
     ([Fraction(3, 2), Fraction(-1, 2)], [Fraction(5, 2), Fraction(-3, 2)])
     """
     gammas = adams_bashforth(terms)
-    return _in_values([gamma + (1 - beta) / beta * (gammas[j - 1] if j else 0) for j, gamma in enumerate(gammas)])
+    return in_values([gamma + (1 - beta) / beta * (gammas[j - 1] if j else 0) for j, gamma in enumerate(gammas)])
 
 
 def _endless(terms: int, beta: Fraction, back: int) -> list[Fraction]:
@@ -54,7 +58,7 @@ def _endless(terms: int, beta: Fraction, back: int) -> list[Fraction]:
     v = (1 + q∇)^{−1} ε, q = (1 − β)/β, and a level further back is 1 − ∇; both cut after ∇^{terms−1}.
     """
     q = (1 - beta) / beta
-    return _in_values(
+    return in_values(
         [sum(((-q) ** (j - m) * (-1) ** m * comb(back, m) for m in range(j + 1)), Fraction(0)) for j in range(terms)]
     )
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from diffode import phi
 from diffode.errors import SolverError
+from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.series import rational
 from diffode.solvers.base import Claim, Solver, limit, solver
 from diffode.solvers.exponential import form, order_here
+from diffode.solvers.momentum import adams_bashforth, in_values
 from diffode.solvers.multistep import dpmpp_2m
 from diffode.solvers.pseudo import ipndm_2, pndm
 from diffode.solvers.unipc import unipc_2
@@ -48,45 +51,56 @@ class _Watched(Step):
         return super().model(self.pushed(x) if level is self.next else x, level, at, to, output)
 
 
-def _base_or(claim: str, otherwise: Any) -> Claim:
-    """The base's claim where there is no momentum."""
+def _is_base(beta: float, predictor: float) -> bool:
+    return beta == 1 and predictor == 1
 
-    def claimed(base: str | Solver, beta: float, predictor: float) -> Any:
-        return getattr(_resolved(base), claim) if beta == 1 and predictor == 1 else otherwise
+
+def _of_base(claim: str, put_right: bool = False) -> Claim:
+    """The base's claim where there is no momentum, or where it is put right."""
+
+    def claimed(base: str | Solver, beta: float, predictor: float, kind: str) -> Any:
+        kept = _is_base(beta, predictor) or (put_right and kind == "ghvb" and predictor == 1)
+        return getattr(_resolved(base), claim) if kept else None
 
     return claimed
 
 
-def _order(base: str | Solver, beta: float, predictor: float) -> float:
-    """First order; second where only a predictor, one order below what it is for, lags."""
+def _order(base: str | Solver, beta: float, predictor: float, kind: str) -> float:
+    """First order; of a velocity that is put right, and where only a predictor lags, what the base has."""
     order = _resolved(base).order
-    return 1 if beta != 1 else order if predictor == 1 else min(order, 2)
+    if beta != 1 and kind != "ghvb":
+        return 1
+    return order if predictor == 1 else min(order, 2)
 
 
 def _uniform(base: str | Solver, beta: float, predictor: float) -> str | None:
     """A velocity has an endless past, which is known on equal steps."""
     rule = _resolved(base)
-    if rule.uniform or (beta == 1 and predictor == 1):
+    if rule.uniform or _is_base(beta, predictor):
         return rule.uniform
     return "lam" if rule.prediction == "x0" else "rho"
 
 
-KINDS = ("heavy_ball", "nesterov")
+KINDS = ("heavy_ball", "nesterov", "ghvb")
 STEPS = ("all", "full", "corrected")
 
 
 @solver(
     order=_order,
-    reaches=_base_or("reaches", None),
-    strong_order=_base_or("strong_order", None),
-    stiff_order=_base_or("stiff_order", None),
+    reaches=_of_base("reaches", put_right=True),
+    strong_order=_of_base("strong_order", put_right=True),
+    stiff_order=_of_base("stiff_order"),
     uniform=_uniform,
     prediction=lambda base: _resolved(base).prediction,
     history=lambda base: _resolved(base).history,
     exponential=lambda base, over_sigma: _resolved(base).exponential and not over_sigma,
     source="arXiv:2307.11118, sections 3 and 4",
     ranges={"beta": (1e-3, 1.0), "predictor": (1e-3, 1.0)},
-    limits=[limit("ipndm_2", beta=1), limit("ipndm_2", beta=1, kind="nesterov")],
+    limits=[
+        limit("ipndm_2", beta=1),
+        limit("ipndm_2", beta=1, kind="nesterov"),
+        limit("ghvb_1.5", beta=0.5, kind="ghvb"),
+    ],
 )
 def momentum(
     step: Step,
@@ -97,14 +111,18 @@ def momentum(
     steps: str = "all",
     over_sigma: bool = False,
 ) -> Linear:
-    r"""Momentum on the steps of any solver: Polyak's heavy ball, or Nesterov's.
+    r"""Momentum on the steps of any solver: Polyak's heavy ball, Nesterov's, or the generalised heavy ball.
 
         v_{n+1} = (1 − β) v_n + β m_n,    x_t = ratio·x_s + gain·v_{n+1}                          heavy ball
                                           x_t = ratio·x_s + gain·((1 − β) v_{n+1} + β m_n)       Nesterov
+        v_{n+1} = (1 − β) v_n + β d_n,    x_t = base − gain (1 − β)/β γ_{p−1} ∇^p v_{n+1}        GHVB
 
-    with m the mean output of the base's step. v lags behind m by (1 − β)/β steps, which leaves first order whatever the
-    base, and widens its region of stability. Steps to or from an infinite λ are the base's own. Noise that the base
-    adds is left as it is.
+    with m the mean output of the base's step and d the value at its beginning. v lags behind by (1 − β)/β steps, which
+    leaves the first two with first order whatever the base, and widens its region of stability. GHVB puts the lag right
+    but for one term in the p-th difference, p being the order of the base, and so keeps that; γ is Adams and
+    Bashforth's. On their methods it is GHVB of order p − 1 + β as it is written in `diffode.solvers.momentum`.
+
+    Steps to or from an infinite λ are the base's own. Noise that the base adds is left as it is.
 
     Parameters
     ----------
@@ -112,10 +130,10 @@ def momentum(
         The solver, or its name.
     beta : float
         Share of the newest output, in (0, 1]; 1 is the base itself.
-    kind : {"heavy_ball", "nesterov"}
+    kind : {"heavy_ball", "nesterov", "ghvb"}
     predictor : float
-        β of a velocity of its own for the states that the base evaluates at the end of the step: the predictor of a
-        predictor–corrector. Where β = 1, it costs the corrected state no more than what exceeds second order.
+        β of a heavy ball of its own for the states that the base evaluates at the end of the step: the predictor of a
+        predictor–corrector. It costs the corrected state no more than what exceeds second order.
     steps : {"all", "full", "corrected"}
         Which steps have momentum: all; those of the base's full order, as in the authors' DPM-Solver++; all but the
         last, which a predictor–corrector does not correct, as in their UniPC.
@@ -135,7 +153,7 @@ def momentum(
     inner = _Watched(**vars(step), pushed=lambda x: pushed("predictor", predictor, x) if predictor != 1 else x)
     result = rule(inner)
     step.x, step.stored = inner.x, inner.stored
-    return pushed("velocity", beta, result)
+    return _put_right(step, result, rule, beta) if kind == "ghvb" else pushed("velocity", beta, result)
 
 
 def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
@@ -145,19 +163,38 @@ def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
     return steps == "corrected" and step.last
 
 
+def _gain(step: Step) -> tuple[Number, Number]:
+    """Ratio and gain of the step; see the module."""
+    parts = form(step.tracer.rule.prediction, step.now, step.next)
+    return parts.ratio, -parts.gain * phi.expm1(parts.z)
+
+
+def _put_right(step: Step, x: Linear, rule: Solver, share: float) -> Linear:
+    """The state that the base puts at x, less the term of the lag that GHVB leaves."""
+    beta, value = rational(share), step.tracer.past[0][0]
+    names = [f"velocity {j} of {rule.name}" for j in range(1, int(rule.order) + 1)]
+    known = [step.memory[name] for name in names if name in step.memory] or [value]
+    velocities = [(1 - beta) * known[0] + beta * value, *known]
+    for name, velocity in zip(names, velocities, strict=False):
+        step.memory[name] = velocity
+    term = [Fraction(0)] * len(known) + [(1 - beta) / beta * adams_bashforth(len(known))[-1]]
+    difference = sum((c * v for c, v in zip(in_values(term), velocities, strict=True)), Linear({}))
+    return x - _gain(step)[1] * difference
+
+
 def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, over_sigma: bool) -> Linear:
     """The state that the base puts at x, with momentum on its way from `step.x`."""
-    beta, parts = rational(share), form(step.tracer.rule.prediction, step.now, step.next)
-    gain = -parts.gain * phi.expm1(parts.z)
-    scale = step.next.sigma if over_sigma else 1
+    beta, (ratio, gain) = rational(share), _gain(step)
+    if over_sigma:
+        gain = gain * step.next.sigma
     drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
     noise = Linear({register: c for register, c in x.terms.items() if register in drawn})
-    mean = (x - noise - parts.ratio * step.x) / (gain * scale)
+    mean = (x - noise - ratio * step.x) / gain
     velocity = (1 - beta) * step.memory.get(name, mean) + beta * mean
     step.memory[name] = velocity
     if kind == "nesterov":
         velocity = (1 - beta) * velocity + beta * mean
-    return parts.ratio * step.x + (gain * scale) * velocity + noise
+    return ratio * step.x + gain * velocity + noise
 
 
 _HB, _CODE = "arXiv:2307.11118", "arXiv:2307.11118; official code, momentum_scheduler.py"
@@ -176,6 +213,7 @@ plms_nt_1, plms_nt_2, plms_nt_3, plms_nt_4 = (
 )
 dpmpp_2m_hb = momentum.configure("dpmpp_2m_hb", base=dpmpp_2m, source=f"{_HB}, momentum on DPM-Solver++")
 dpmpp_2m_hb_published = momentum.configure("dpmpp_2m_hb_published", base=dpmpp_2m, steps="full", source=_CODE)
+dpmpp_2m_ghvb = momentum.configure("dpmpp_2m_ghvb", base=dpmpp_2m, kind="ghvb", source=f"{_HB}, GHVB on DPM-Solver++")
 unipc_2_hb = momentum.configure(
     "unipc_2_hb", base=unipc_2, predictor=0.8, source=f"{_HB}, momentum on predictor and corrector"
 )
