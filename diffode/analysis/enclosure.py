@@ -280,8 +280,9 @@ def _pairs(plan: Plan, exact: Plan) -> Iterator[tuple[str, str, float, tuple[Any
     ours: dict[str, str] = {}
     rows = iter(plan.rows)
     for true in exact.rows:
-        if isinstance(true, Combine) and len(true.terms) == 1 and _one(true.terms[0][0]):
-            ours[true.out] = ours.get(true.terms[0][1], true.terms[0][1])  # floats know that 1 x is x
+        terms = [(c, name) for c, name in true.terms if any(_ends(c))] if isinstance(true, Combine) else []
+        if len(terms) == 1 and _one(terms[0][0]):
+            ours[true.out] = ours.get(terms[0][1], terms[0][1])  # floats know that 1 x + 0 y is x
             continue
         row = next(rows)
         while isinstance(row, Combine) and len(row.terms) == 1 and row.terms[0][0] == 1:
