@@ -5,16 +5,20 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import mpmath
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import diffode as de
+from diffode.analysis.convergence import quantile_flow
 from diffode.analysis.order.butcher import butcher_table, prove_by_tableau
 from diffode.analysis.order.classical import classical_conditions, rooted_trees
 from diffode.analysis.order.modular import PRIME, residue
 from diffode.analysis.verification import evaluations_per_step
 from diffode.errors import PlanError, SolverError
+from diffode.problems.named import MIXTURE_1D
 from diffode.solvers import get_solver, registry
 from diffode.solvers.exponential_tableaux import TABLEAUX as EXPONENTIAL
 from diffode.solvers.exponential_tableaux import EvaluatedPhis
@@ -160,6 +164,19 @@ def test_both_proofs_agree(name: str) -> None:
 def test_a_proof_by_tableau_has_no_file_and_says_so() -> None:
     with pytest.raises(PlanError, match="no proof file"):
         de.prove("gauss_3").to_json()
+
+
+def test_the_flow_that_orders_are_measured_against_is_exact_to_rounding() -> None:
+    """An error of 1e-13 in it hides order 8."""
+    level, quantiles = de.VP().level(lam=1.5), np.array([1 / 32, 0.3, 0.5, 0.9])
+    w, m, v = MIXTURE_1D.weights, MIXTURE_1D.means[:, 0], MIXTURE_1D.eigenvalues[:, 0]
+    with mpmath.workdps(30):
+        for x, q in zip(quantile_flow(de.VP(), [level], quantiles)[0][:, 0], quantiles, strict=True):
+            spread = [mpmath.sqrt((level.alpha * level.alpha) * b + level.sigma**2) for b in v]
+            z = [(mpmath.mpf(x) - level.alpha * a) / s for a, s in zip(m, spread, strict=True)]
+            slope = mpmath.fsum(a * mpmath.npdf(b) / s for a, b, s in zip(w, z, spread, strict=True))
+            off = mpmath.fsum(a * mpmath.ncdf(b) for a, b in zip(w, z, strict=True)) - q
+            assert abs(off / slope) < 2e-15
 
 
 # --- exponential ----------------------------------------------------------------------------------------------
