@@ -280,8 +280,8 @@ def _pairs(plan: Plan, exact: Plan) -> Iterator[tuple[str, str, float, tuple[Any
     ours: dict[str, str] = {}
     rows = iter(plan.rows)
     for true in exact.rows:
-        terms = [(c, name) for c, name in true.terms if any(_ends(c))] if isinstance(true, Combine) else []
-        if len(terms) == 1 and _one(terms[0][0]):
+        terms = [(c, name) for c, name in true.terms if not _near(c, 0)] if isinstance(true, Combine) else []
+        if len(terms) == 1 and _near(terms[0][0], 1):
             ours[true.out] = ours.get(terms[0][1], terms[0][1])  # floats know that 1 x + 0 y is x
             continue
         row = next(rows)
@@ -300,5 +300,5 @@ def _ends(c: Any) -> tuple[Any, Any]:
     return (c, c) if isinstance(c, mpmath.mpf) else Ball.of(c).ends
 
 
-def _one(c: Any) -> bool:
-    return all(abs(end - 1) < 1e-30 for end in _ends(c))
+def _near(c: Any, value: int) -> bool:
+    return all(abs(end - value) < 1e-30 for end in _ends(c))
