@@ -8,68 +8,39 @@ Writes `out/stability_momentum.svg` and `.pdf`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import partial
-from math import comb
 from typing import Any
 
 import diffode as de
 from diffode.analysis.stability import Region
 from diffode.analysis.stability.plots import draw as draw_regions
 from diffode.analysis.style import COLOURS, MUTED, figure, look
-from diffode.plan import Linear
-from diffode.solvers.momentum import adams_bashforth
-from diffode.trace import Step
 from paper_figs.page import PAGE, TEXT, heading, save
 
 NAME = "stability_momentum"
 
-BETA = Fraction(4, 5)
+BETA = 0.8
 """Share of the newest output in the velocity."""
 
 STEPS = (2, 3, 4)
 """k of the Adams–Bashforth methods, a panel each."""
 
 
-# --- the methods that momentum is added to by Wizadwongsa et al., arXiv:2307.11118 ---------------------------
+def adams_bashforth(k: int) -> de.Solver:
+    """Adams–Bashforth on equal steps, over what there is of the past."""
+    return de.get_solver("pndm").configure(order=k, warmup="ramp", variable="rho")
 
 
-def plms(step: Step, d: Linear, k: int) -> Linear:
-    """Σ_j a_j ε_{n−j} with the weights of Adams–Bashforth on equal steps, over what there is of the past."""
-    k = min(k, step.depth + 1)
-    gammas, values = adams_bashforth(k), [d, *(step.past(j) for j in range(1, k))]
-    weights = (sum((-1) ** m * comb(j, m) * gammas[j] for j in range(m, k)) for m in range(k))
-    return sum((a * value for a, value in zip(weights, values, strict=True)), Linear({}))
-
-
-def move(step: Step, slope: Linear) -> Linear:
-    """y′ = y + Δρ·slope, in x = α y."""
-    return (step.next.alpha / step.now.alpha) * step.x + step.next.alpha * (step.next.rho - step.now.rho) * slope
-
-
-@de.solver(order=lambda k, beta: k if beta == 1 else 1, prediction="eps", history=lambda k: k - 1, uniform="rho")
-def heavy_ball(step: Step, k: int = 2, beta: Fraction = BETA) -> Linear:
-    """Polyak's heavy ball: v′ = (1 − β) v + β PLMS_k,  y′ = y + Δρ v′."""
-    p = plms(step, step.model(step.x, step.now), k)
-    v = (1 - beta) * step.memory.get("v", p) + beta * p
-    step.memory["v"] = v
-    return move(step, v)
-
-
-@de.solver(order=lambda k, beta: k if beta == 1 else 1, prediction="eps", history=lambda k: k - 1, uniform="rho")
-def nesterov(step: Step, k: int = 2, beta: Fraction = BETA) -> Linear:
-    """Nesterov's momentum: v′ = (1 − β) v + β PLMS_k,  y′ = y + Δρ ((1 − β) v′ + β PLMS_k)."""
-    p = plms(step, step.model(step.x, step.now), k)
-    v = (1 - beta) * step.memory.get("v", p) + beta * p
-    step.memory["v"] = v
-    return move(step, (1 - beta) * v + beta * p)
+def with_momentum(k: int, kind: str, beta: float = BETA) -> de.Solver:
+    """Momentum on Adams–Bashforth."""
+    return de.get_solver("momentum").configure(base=adams_bashforth(k), kind=kind, beta=beta)
 
 
 METHODS: dict[str, Callable[[int], Any]] = {
-    "PLMS": lambda k: heavy_ball.configure(k=k, beta=Fraction(1)),
-    "heavy ball": lambda k: heavy_ball.configure(k=k),
-    "Nesterov": lambda k: nesterov.configure(k=k),
-    "GHVB": lambda k: f"ghvb(order={float(k - 1 + BETA)})",
+    "PLMS": adams_bashforth,
+    "heavy ball": partial(with_momentum, kind="heavy_ball"),
+    "Nesterov": partial(with_momentum, kind="nesterov"),
+    "GHVB": lambda k: f"ghvb(order={k - 1 + BETA})",
 }
 """Each by the number of its Adams–Bashforth steps."""
 

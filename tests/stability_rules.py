@@ -7,7 +7,6 @@ import numpy as np
 import diffode as de
 from diffode import solver
 from diffode.solvers import Solver
-from paper_figs.stability_momentum import move
 
 
 @solver(order=2, prediction="eps", history=1)
@@ -17,9 +16,9 @@ def o_belm(step):
     y = step.x / step.now.alpha
     before = step.memory.get("y", y)
     step.memory["y"] = y
-    if step.starting:
-        return move(step, d)
     delta = step.next.rho - step.now.rho
+    if step.starting:
+        return step.next.alpha * (y + delta * d)
     q = delta / (step.now.rho - step.past_level(1).rho)
     return step.next.alpha * (q * q * before + (1 - q * q) * y + delta * (1 + q) * d)
 

@@ -10,7 +10,7 @@ import pytest
 import diffode as de
 from diffode.analysis.stability import multistep, recursion, runge_kutta
 from diffode.analysis.stability.intervals import a_stable, imaginary_length, l_stable
-from paper_figs.stability_momentum import heavy_ball, nesterov
+from paper_figs.stability_momentum import with_momentum
 from tests.stability_rules import o_belm, reversible_heun
 
 Q = Fraction
@@ -37,8 +37,8 @@ def test_ghvb(beta):
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_heavy_ball_and_nesterov(beta, k):
     adams = ADAMS_INTERVAL[k]
-    assert interval(heavy_ball.configure(k=k, beta=beta)) == exactly((2 - beta) / beta * adams)
-    assert interval(nesterov.configure(k=k, beta=beta)) == exactly((2 - beta) / (beta * (3 - 2 * beta)) * adams)
+    assert interval(with_momentum(k, "heavy_ball", float(beta))) == exactly((2 - beta) / beta * adams)
+    assert interval(with_momentum(k, "nesterov", float(beta))) == exactly((2 - beta) / (beta * (3 - 2 * beta)) * adams)
 
 
 @pytest.mark.parametrize("q", [Q(1, 4), Q(1, 2), Q(9, 10), Q(1)])
