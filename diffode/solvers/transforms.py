@@ -150,7 +150,10 @@ def momentum(
     def pushed(name: str, share: float, x: Linear) -> Linear:
         return _pushed(step, x, f"{name} of {rule.name}", share, kind, over_sigma)
 
-    inner = _Watched(**vars(step), pushed=lambda x: pushed("predictor", predictor, x) if predictor != 1 else x)
+    inner = _Watched(**vars(step))
+    if predictor != 1:
+        outer = inner.pushed  # that of a transform of this transform
+        inner.pushed = lambda x: outer(pushed("predictor", predictor, x))
     result = rule(inner)
     step.x, step.stored = inner.x, inner.stored
     return _put_right(step, result, rule, beta) if kind == "ghvb" else pushed("velocity", beta, result)
