@@ -35,6 +35,7 @@ _WHERE = {
     "diffode.analysis.derivation.optimizing": ("optimize",),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.order.proof": ("prove",),
+    "diffode.analysis.explanation": ("explain",),
     "diffode.analysis.endpoint": ("reference",),
     "diffode.analysis.recovery": ("recover",),
     "diffode.analysis.stability": ("stability",),
