@@ -193,8 +193,9 @@ def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, over_sigm
     drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
     noise = Linear({register: c for register, c in x.terms.items() if register in drawn})
     mean = (x - noise - ratio * step.x) / gain
-    velocity = (1 - beta) * step.memory.get(name, mean) + beta * mean
-    step.memory[name] = velocity
+    velocity = mean
+    if beta != 1:
+        velocity = step.memory[name] = (1 - beta) * step.memory.get(name, mean) + beta * mean
     if kind == "nesterov":
         velocity = (1 - beta) * velocity + beta * mean
     return ratio * step.x + gain * velocity + noise
