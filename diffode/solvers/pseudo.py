@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from diffode import phi
 from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
@@ -49,7 +50,7 @@ def _between(step: Step, variable: str, c: Number) -> Level:
         return step.next if c else step.now
     key = _NAMES[variable]
     start, end = getattr(step.now, key), getattr(step.next, key)
-    return step.level(**{key: start + c * (end - start)})
+    return step.level(**{key: start + phi.literal(c, start) * (end - start)})
 
 
 def _pseudo(step: Step, table: Tableau, variable: str) -> Linear:
