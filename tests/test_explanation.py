@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 
+from diffode.analysis.derivation import derive
 from diffode.analysis.explanation import combination, explain
 from diffode.analysis.order.proof import prove_order
 from diffode.cli import main
@@ -42,6 +43,16 @@ def test_what_equal_steps_do_not_show_is_said() -> None:
     found = explain(off_balance("(h2 - h) h"))
     assert (found.order, found.error, found.terms) == (1, None, ())
     assert "Equal steps show no error at h^2; others do: it fails the tree τ at h^2" in str(found)
+
+
+def test_weights_that_are_rounded_numbers() -> None:
+    rule = derive("exp-multistep", order=2, history=2).solver
+    rounded, exact = (explain(rule.configure(b_2=b_2)).error for b_2 in (-0.2500000012345678, -0.25))
+    assert rounded is not None
+    assert exact is not None
+    assert exact.constants == {2: Fraction(-2, 3)}  # (Σ b n² − 1/3)/2, where it is −5/6 + 2 b_2
+    assert float(rounded.constants[2]) == pytest.approx(float(exact.constants[2]), rel=1e-7)
+    assert "666667" in str(rounded)
 
 
 def test_parents_are_the_laws() -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import factorial
 from typing import Any
 
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.laboratory import Laboratory
-from diffode.analysis.order.modular import PRIME, reconstructed
+from diffode.analysis.order.modular import PRIME, RoundedLiteral, reconstructed
 from diffode.analysis.order.proof import prove_order
 from diffode.analysis.order.trees import Tree, exact
 from diffode.errors import PlanError
@@ -216,19 +217,28 @@ def leading_error(solver: Solver, order: int) -> tuple[Bend | None, tuple[Term, 
 
 def _local(solver: Solver, order: int, variable: str) -> dict[Tree, Fraction]:
     """What every test system is off by in one step at h^{order + 1}, once what fades has faded."""
-    lab = Laboratory(solver, order + 1, "uniform", variable, numbers="small")
+    try:
+        lab = Laboratory(solver, order + 1, "uniform", variable, numbers="small")
+    except RoundedLiteral:
+        lab = Laboratory(solver, order + 1, "uniform", variable, numbers="rational")
     found: dict[Tree, Fraction] = {}
     for v, tree in enumerate(lab.forest):
-        a, b, c = ((lab.errors[n + 1][v][order + 1] - lab.errors[n][v][order + 1]) % PRIME for n in (-4, -3, -2))
-        bend = (a - 2 * b + c) % PRIME
-        settled = (a * c - b * b) * pow(bend, -1, PRIME) % PRIME if bend else c
-        value = reconstructed(settled)
-        if value is None:
+        errors = [step[v][order + 1] for step in lab.errors[-4:]]
+        settled = _settled([new - old for old, new in pairwise(errors)], lab.process.modular)
+        if settled is None:
             raise PlanError(f"{solver.name}: its error constants are no small fractions")
-        if abs(value) < 1e-9 and value:
-            value = Fraction(0)  # a rounded literal
-        found[tree] = value
+        found[tree] = settled if abs(settled) > 1e-9 else Fraction(0)  # a rounded literal
     return found
+
+
+def _settled(values: Sequence[Any], modular: bool) -> Fraction | None:
+    """Aitken's limit of three values of a sequence that stands, or nears its limit by one ratio."""
+    a, b, c = values
+    if not modular:
+        bend = a - 2 * b + c
+        return Fraction((a * c - b * b) / bend if bend else c)
+    bend = (a - 2 * b + c) % PRIME
+    return reconstructed((a * c - b * b) * pow(bend, -1, PRIME) % PRIME if bend else c % PRIME)
 
 
 def combination(columns: Sequence[Sequence[Fraction]], total: Sequence[Fraction]) -> tuple[Fraction, ...] | None:
@@ -307,7 +317,8 @@ def _read(name: str, at: int) -> tuple[str, int]:
 
 
 def _signed(value: Fraction) -> str:
-    return f"{'−' if value < 0 else ''}{abs(value)}"
+    size = abs(value)
+    return f"{'−' if value < 0 else ''}{size if size.denominator < 10**6 else f'{float(size):.6g}'}"
 
 
 def _parents(solver: Solver) -> tuple[str, ...]:
