@@ -22,7 +22,7 @@ from diffode.analysis.moments import Spectrum, affine, standard_gaussian
 from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
 from diffode.brownian import Increment, factors
-from diffode.errors import PlanError
+from diffode.errors import PlanError, SolverError
 from diffode.grids import TimeGrid
 from diffode.plan import BrownianIncrement, Level, Plan, reads
 from diffode.problems.named import MIXTURE_1D as MIXTURE
@@ -32,10 +32,10 @@ from diffode.solvers import Solver, get_solver
 _COUNTS = (10, 15, 20, 30, 40, 60, 80, 120, 160)
 
 
-def noise_level(solver: Solver, process: Process) -> float:
-    """τ of the reverse SDE that a rule discretises: the variance of its noise in a small step is 2 τ² h σ²."""
+def noise_level(solver: Solver, process: Process, at: float = 0.0) -> float:
+    """τ of the reverse SDE that a rule discretises at a λ: the variance of its noise in a small step is 2 τ² h σ²."""
     h = 1e-5
-    lam = [-h * k for k in range(solver.history + 1, 0, -1)] + [0.0, h]
+    lam = [at - h * k for k in range(solver.history + 1, 0, -1)] + [at, at + h]
     plan = solver.plan(TimeGrid(process, lam=lam), exact_past=len(lam) - 2, open_end=True)
     point = Spectrum(np.zeros(1), np.zeros(1), np.eye(1))
     weights = affine(plan, point)[plan.states[-1]][len(plan.inputs) + 1 :]
@@ -335,7 +335,10 @@ def _run(plan: Plan, path: _Path, model: Any, backend: Any, start: np.ndarray) -
     for row in plan.noises:
         if not isinstance(row, BrownianIncrement):
             raise PlanError(f"{plan.solver} draws noise that is not of the Brownian path; it has no strong order")
-    noise = [path.increment(row) for row in plan.noises if isinstance(row, BrownianIncrement)]
+    try:
+        noise = [path.increment(row) for row in plan.noises if isinstance(row, BrownianIncrement)]
+    except SolverError as problem:  # a clock of the rule's own
+        raise PlanError(f"the strong order of {plan.solver} is not measured: {problem}") from problem
     return execute(backend, plan, model, [start], noise)[plan.states[-1]]
 
 

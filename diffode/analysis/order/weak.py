@@ -111,7 +111,7 @@ def weak_conditions(solver: Solver, highest: int | None = None) -> WeakOrder:
 
 
 def require_one_step(solver: Solver) -> None:
-    """Raise PlanError where a rule draws no noise or has a past."""
+    """Raise PlanError where a rule draws no noise, has a past, or changes its noise level as it goes."""
     plan = probe(solver)
     plan.require_linear("the weak conditions")
     if plan.is_deterministic:
@@ -120,6 +120,9 @@ def require_one_step(solver: Solver) -> None:
         raise PlanError(
             f"{solver.name} has a past, whose law is no polynomial here; its weak order is measured instead"
         )
+    first, later = (noise_level(solver, EDM(), at) for at in (0.0, 1.0))
+    if first != later:
+        raise PlanError(f"{solver.name} has noise level {first} at λ = 0 and {later} at 1; here it is constant")
 
 
 def error_power(solver: Solver, forest: Forest, tau: float) -> int | None:
