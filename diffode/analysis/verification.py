@@ -197,8 +197,6 @@ def _guarded(name: str, run: Callable[[], Check], solver: Solver) -> Check:
 def _proof(subject: _Subject) -> Check:
     solver = subject.solver
     proof = prove_order(solver, spacing=subject.spacing, variable=subject.variable)
-    text = f"{proof.conditions} conditions, chance of a false identity below {proof.chance:.0e}"
-    text = getattr(proof, "text", text)
     where = f" on equal steps in {_NAMES[subject.variable]}" if solver.uniform else ""
     if proof.order >= solver.order:
         stays = any(missed.power <= proof.order for missed in proof.failures)
@@ -206,7 +204,7 @@ def _proof(subject: _Subject) -> Check:
         beyond = (
             f"; {'what does not grow' if stays else 'the next order'} {proof.failures[0]}" if proof.failures else ""
         )
-        detail = f"order {proof.order}{where}: {text}{above}{beyond}"
+        detail = f"order {proof.order}{where}: {proof.grounds}{above}{beyond}"
         return Check("order_proof", "PASS", proof.order, solver.order, detail=detail, proof=proof)
     reason = str(proof.failures[0])
     gentler = _gentler(solver, proof)

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import mpmath
 
@@ -26,7 +25,6 @@ from diffode.analysis.order.classical import ClassicalConditions, classical_cond
 from diffode.analysis.order.fixed_point import Levels, probe
 from diffode.analysis.order.proof import Failure, OrderProof
 from diffode.analysis.order.trees import Tree
-from diffode.errors import PlanError
 from diffode.plan import Combine, Evaluate, Level, Plan
 from diffode.process import EDM, VP, Process
 from diffode.solvers import Solver
@@ -76,17 +74,15 @@ class TableauProof(OrderProof):
 
     Attributes
     ----------
-    text : str
-        What was done.
+    table : ButcherTable
     """
 
-    text: str = field(default="")
+    table: ButcherTable = field(kw_only=True, compare=False, repr=False)
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        raise PlanError(
-            "this order was proved by the order conditions of a tableau, for which no proof file is written; "
-            "the tableau is the solver's own"
-        )
+    @property
+    def grounds(self) -> str:
+        how = "exactly" if self.table.rational else f"to {DIGITS} digits"
+        return f"{self.conditions} conditions of the tableau in {self.table.variable} that was read off the plan, {how}"
 
 
 @lru_cache(maxsize=256)
@@ -199,12 +195,10 @@ def prove_by_tableau(
         return None
     with mpmath.workdps(DIGITS):
         found = classical_conditions(table, highest)
-    how = "exactly" if table.rational else f"to {DIGITS} digits"
-    text = f"{len(found.forest)} conditions of the tableau in {table.variable} that was read off the plan, {how}"
     complete = found.order < highest
     failures = tuple(_failures(found)) if complete else ()
-    evidence = cast(Any, None)
-    return TableauProof(found.order, complete, failures, spacing, variable, len(found.forest), 0.0, evidence, text)
+    count = len(found.forest)
+    return TableauProof(found.order, complete, failures, spacing, variable, count, 0.0, None, table=table)
 
 
 def _failures(found: ClassicalConditions) -> list[Failure]:

@@ -73,8 +73,8 @@ class OrderProof:
         How many coefficients were compared.
     chance : float
         Bound on the chance that an identity holds at the random values without holding (Schwartz–Zippel).
-    evidence : Laboratory
-        The run behind it.
+    evidence : Laboratory or None
+        The run behind it; None where there was none.
     """
 
     order: int
@@ -84,12 +84,17 @@ class OrderProof:
     variable: str
     conditions: int
     chance: float
-    evidence: Laboratory = field(compare=False, repr=False)
+    evidence: Laboratory | None = field(compare=False, repr=False)
 
     def __repr__(self) -> str:
         beyond = f"; {self.failures[0]}" if self.failures else ""
         kind = "" if self.complete else "at least "
         return f"<order {kind}{self.order} on {self.spacing} steps in {self.variable}{beyond}>"
+
+    @property
+    def grounds(self) -> str:
+        """What it rests on, in words."""
+        return f"{self.conditions} conditions, chance of a false identity below {self.chance:.0e}"
 
     def as_dict(self) -> dict[str, Any]:
         """What was proved, as a certificate carries it."""

@@ -37,6 +37,11 @@ def written(proof: OrderProof) -> str:
         If the proof cannot stand in a file.
     """
     lab = proof.evidence
+    if lab is None:
+        raise PlanError(
+            "this order was proved by the order conditions of a tableau, for which no proof file is written; "
+            "the tableau is the solver's own"
+        )
     name, least = lab.solver.name, proof.order if proof.complete else proof.order + 1
     first = next((k for k in range(least) if any(entry[k] for step in lab.errors for entry in step)), None)
     if first is not None:
