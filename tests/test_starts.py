@@ -51,10 +51,10 @@ def _names() -> set[str]:
 
 @every_deterministic
 def test_the_whole_run_has_the_order_of_the_rule(solver: Solver) -> None:
-    """Some window shows it: in coarse ones errors of rules of high order change their signs."""
+    """Proved, and measured where the steps are fine enough for order 5."""
     order, kept = solver.reaches or solver.order, solver.configure(**KEPT)
-    slopes = (order_started(kept, PROCESS, [n * k for k in (6, 8, 12, 16, 24)]) for n in (5, 8, 13, 20))
-    assert any(slope.judge(order) == "PASS" for slope in slopes)
+    assert whole_run(kept) >= order
+    assert order_started(kept, PROCESS, [120, 160, 240, 320, 480]).judge(order) == "PASS"
 
 
 @pytest.mark.parametrize("solver", PROVED, ids=lambda s: s.name)
