@@ -19,6 +19,7 @@ from typing import Any
 from rich.progress import track
 
 import diffode as de
+from diffode.errors import DiffodeError
 from diffode.solvers import registry, verified
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,11 +41,19 @@ def study(again: bool = False) -> dict[str, dict[str, Any]]:
         for name, solver in registry().items()
         if known.get(name, {}).get("fingerprint") != verified.fingerprint(solver)
     ]
+    failed: dict[str, BaseException] = {}
     with ProcessPoolExecutor(max_workers=2) as pool:
         jobs = {pool.submit(certificate, name): name for name in missing}
         for job in track(as_completed(jobs), "verifying", total=len(jobs), disable=not jobs):
+            if problem := job.exception():
+                failed[jobs[job]] = problem
+                continue
             known[jobs[job]] = job.result()
             _write(known)
+    if failed:
+        raise DiffodeError(
+            "; ".join(f"{name}: {type(problem).__name__}: {problem}" for name, problem in failed.items())
+        )
     _write(known)
     return {name: known[name] for name in registry()}
 
