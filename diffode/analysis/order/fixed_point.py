@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
-from diffode.analysis.order.systems import Vector, run
+from diffode.analysis.order.systems import Vector, minus, plus, run, scaled
 from diffode.analysis.order.trees import Tree
 from diffode.errors import PlanError
 from diffode.plan import Combine, Level, Plan
@@ -169,16 +169,16 @@ def settled_memory(
 def _apply(matrix: np.ndarray, vectors: Sequence[Vector]) -> list[Vector]:
     out: list[Vector] = []
     for row in matrix:
-        total: Vector = [entry * 0 for entry in vectors[0]]
+        total = scaled(vectors[0], 0)
         for a, vector in zip(row, vectors, strict=True):
             if a != 0:
-                total = [t + entry * Fraction(a) for t, entry in zip(total, vector, strict=True)]
+                total = plus(total, scaled(vector, Fraction(a)))
         out.append(total)
     return out
 
 
 def _minus(a: Sequence[Vector], b: Sequence[Vector]) -> list[Vector]:
-    return [[p - q for p, q in zip(x, y, strict=True)] for x, y in zip(a, b, strict=True)]
+    return [minus(x, y) for x, y in zip(a, b, strict=True)]
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
