@@ -5,6 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 WORKERS ?= 2
+# every module of paper_figs draws one, but for the page that they share
+FIGURES := $(filter-out __init__ page,$(basename $(notdir $(wildcard paper_figs/*.py))))
 
 # the first Python on the path that is new enough; name another with: make PYTHON=/path/to/python test
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -40,9 +42,7 @@ docs: $(VENV)/.dev ## run what the README and docs/ show, and follow their links
 	$(PY) -m pytest tests/test_docs.py
 
 figures: $(VENV)/.core ## draw the figures of a paper into paper_figs/out
-	$(PY) -m paper_figs.convergence_exponential_multistep
-	$(PY) -m paper_figs.deis_polynomial_variables
-	$(PY) -m paper_figs.guidance_amplification
+	@for figure in $(FIGURES); do $(PY) -m paper_figs.$$figure || exit 1; done
 
 bench: $(VENV)/.bench ## time what diffode itself costs
 	$(PY) benchmarks/overhead.py --fast --quiet
