@@ -330,6 +330,8 @@ def _by_functions(c: Any) -> Any:
         return sp.factor(c)  # none, or in products
     nothing = dict.fromkeys(unknown, sp.Integer(0))
     parts = [sp.factor(part.xreplace(nothing)) for part in (flat, *slopes)]
+    if any(part.has(sp.nan, sp.zoo) for part in parts):
+        return sp.factor(c)  # one of them is divided by
     kept = [(part, f) for part, f in zip(parts, (sp.Integer(1), *functions), strict=True) if part != 0]
     common = _common([part for part, _ in kept])
     return common * sp.Add(*(sp.factor(part / common) * f for part, f in kept))

@@ -161,7 +161,8 @@ def combinations(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def numbers(plan: Plan, levels: Mapping[str, Level], solver: Solver) -> dict[Any, float]:
     """The value of every symbol of a step."""
-    ratios = "rho" if solver.options.get("variable") == "rho" else "lam"
+    coefficients = [c for row in plan.rows if isinstance(row, Combine) for c, _ in row.terms]
+    ratios = "rho" if any(DRHO in sp.sympify(c).free_symbols for c in coefficients) else "lam"
     s, t = levels["s"], levels["t"]
     values: dict[Any, float] = {H: STEP, LAM: START, DRHO: t.rho - s.rho}
     for k in range(1, len(levels) - 1):

@@ -185,9 +185,10 @@ def ipndm_v_published(step: Step, order: int = 4) -> Linear:
     rho = [step.next.rho, step.now.rho, *(step.past_level(k).rho for k in range(1, count))]
     h = [b - a for a, b in zip(rho[1:], rho, strict=False)]
     e = [d, *(step.past(k) for k in range(1, count))]
+    along, scale = (step.next.alpha / step.now.alpha) * step.x, step.next.alpha * h[0]
     mean = d + h[0] / (2 * h[1]) * (e[0] - e[1]) if count > 1 else d
     if count < 3:
-        return taylor(step, "eps", [mean])
+        return along + scale * mean
     p, back = h[0] / (3 * (h[0] + h[1])), h[1] / h[2]
     q = h[0] * (h[0] + h[1]) / (h[1] * (h[1] + h[2]))
     mean = mean + (1 - p * q) / 2 * (e[0] - e[1] - back * (e[1] - e[2]))
@@ -198,7 +199,7 @@ def ipndm_v_published(step: Step, order: int = 4) -> Linear:
         bend = h[1] * (h[1] + h[2]) / (h[2] * (h[2] + h[3]))
         third = e[0] - e[1] - (back + bend) * (e[1] - e[2]) + bend * (h[2] / h[3] * e[2] - back * e[3])
         mean = mean + ((1 - p) / 2 + w) * r * third
-    return taylor(step, "eps", [mean])
+    return along + scale * mean
 
 
 @solver(

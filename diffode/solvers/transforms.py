@@ -12,8 +12,8 @@ costs no evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from diffode import phi
@@ -38,17 +38,14 @@ def _resolved(base: str | Solver) -> Solver:
     return get_solver(base)
 
 
-@dataclass
-class _Watched(Step):
-    """A step that hands every state which is evaluated at its end to `pushed` first."""
+def _watched(step: Step, pushed: Callable[[Linear], Linear]) -> Step:
+    """The step, which hands every state that is evaluated at its end to `pushed` first."""
+    kind = type(step)
 
-    pushed: Callable[[Linear], Linear] = lambda x: x
+    def model(self: Step, x: Linear, level: Level, *more: Any, **named: Any) -> Linear:
+        return kind.model(self, pushed(x) if level is self.next else x, level, *more, **named)
 
-    def model(
-        self, x: Linear, level: Level, at: Level | None = None, to: Level | None = None, output: str | None = None
-    ) -> Linear:
-        """As `Step.model`."""
-        return super().model(self.pushed(x) if level is self.next else x, level, at, to, output)
+    return type("Watched", (kind,), {"model": model})(**vars(step))
 
 
 def _is_base(beta: float, predictor: float) -> bool:
@@ -147,16 +144,16 @@ def momentum(
     if step.now.singular or step.next.singular or _is_plain(step, rule, steps):
         return rule(step)
 
-    def pushed(name: str, share: float, x: Linear) -> Linear:
-        return _pushed(step, x, f"{name} of {rule.name}", share, kind, over_sigma)
+    ratio, gain = _exactly(step)
+    scale = gain * step.next.sigma if over_sigma else gain
 
-    inner = _Watched(**vars(step))
-    if predictor != 1:
-        outer = inner.pushed  # that of a transform of this transform
-        inner.pushed = lambda x: outer(pushed("predictor", predictor, x))
+    def pushed(name: str, share: float, x: Linear) -> Linear:
+        return _pushed(step, x, f"{name} of {rule.name}", share, kind, ratio, scale)
+
+    inner = step if predictor == 1 else _watched(step, lambda x: pushed("predictor", predictor, x))
     result = rule(inner)
     step.x, step.stored = inner.x, inner.stored
-    return _put_right(step, result, rule, beta) if kind == "ghvb" else pushed("velocity", beta, result)
+    return _put_right(step, result, rule, beta, gain) if kind == "ghvb" else pushed("velocity", beta, result)
 
 
 def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
@@ -166,39 +163,45 @@ def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
     return steps == "corrected" and step.last
 
 
-def _gain(step: Step) -> tuple[Number, Number]:
+def _exactly(step: Step) -> tuple[Number, Number]:
     """Ratio and gain of the step; see the module."""
     parts = form(step.tracer.rule.prediction, step.now, step.next)
     return parts.ratio, -parts.gain * phi.expm1(parts.z)
 
 
-def _put_right(step: Step, x: Linear, rule: Solver, share: float) -> Linear:
+@cache
+def _lag(count: int, beta: Fraction) -> list[Fraction]:
+    """(1 − β)/β γ_{p−1} ∇^p as weights of v_{n+1}, v_n, …, for p = count."""
+    return in_values([Fraction(0)] * count + [(1 - beta) / beta * adams_bashforth(count)[-1]])
+
+
+def _put_right(step: Step, x: Linear, rule: Solver, share: float, gain: Number) -> Linear:
     """The state that the base puts at x, less the term of the lag that GHVB leaves."""
     beta, value = rational(share), step.tracer.past[0][0]
     names = [f"velocity {j} of {rule.name}" for j in range(1, int(rule.order) + 1)]
     known = [step.memory[name] for name in names if name in step.memory] or [value]
-    velocities = [(1 - beta) * known[0] + beta * value, *known]
+    left = phi.literal(1 - beta, step.now.lam)
+    velocities = [left * known[0] + (1 - left) * value, *known]
     for name, velocity in zip(names, velocities, strict=False):
         step.memory[name] = velocity
-    term = [Fraction(0)] * len(known) + [(1 - beta) / beta * adams_bashforth(len(known))[-1]]
-    difference = sum((c * v for c, v in zip(in_values(term), velocities, strict=True)), Linear({}))
-    return x - _gain(step)[1] * difference
+    for c, velocity in zip(_lag(len(known), beta), velocities, strict=True):
+        x = x - (gain * phi.literal(c, gain)) * velocity
+    return x
 
 
-def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, over_sigma: bool) -> Linear:
-    """The state that the base puts at x, with momentum on its way from `step.x`."""
-    beta, (ratio, gain) = rational(share), _gain(step)
-    if over_sigma:
-        gain = gain * step.next.sigma
+def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, ratio: Number, gain: Number) -> Linear:
+    """The state that the base puts at x, with momentum on its way from `step.x`.
+
+    As m − v_{n+1} = (1 − β) (m − v_n), the heavy ball takes (1 − β) of gain (m − v_n) off, and Nesterov (1 − β)².
+    """
+    left, memory = phi.literal(1 - rational(share), step.now.lam), step.memory
+    if left == 0:
+        return x
     drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
-    noise = Linear({register: c for register, c in x.terms.items() if register in drawn})
-    mean = (x - noise - ratio * step.x) / gain
-    velocity = mean
-    if beta != 1:
-        velocity = step.memory[name] = (1 - beta) * step.memory.get(name, mean) + beta * mean
-    if kind == "nesterov":
-        velocity = (1 - beta) * velocity + beta * mean
-    return ratio * step.x + gain * velocity + noise
+    way = (-ratio) * step.x + Linear({register: c for register, c in x.terms.items() if register not in drawn})
+    lag = left * (way + (-gain) * memory[name]) if name in memory else Linear({})
+    memory[name] = (way - lag) / gain
+    return x - (left * lag if kind == "nesterov" else lag)
 
 
 _HB, _CODE = "arXiv:2307.11118", "arXiv:2307.11118; official code, momentum_scheduler.py"

@@ -132,13 +132,15 @@ def candidate_grids(process: Process, levels: Sequence[Level]) -> Iterator[TimeG
     """Grids that a sampler may have stepped through, given where it evaluates and ends.
 
     All distinct levels; and every second, third and fourth evaluation, for rules with stages (of which the last step,
-    to σ = 0, may have fewer); and every s-th, where s divides their number, with or without that step's one.
+    to σ = 0, may have fewer); and every s-th, where s divides their number, with or without that step's one; and every
+    fourth of the first twelve and all others, for rules that warm up by three Runge–Kutta steps.
     """
     *seen, final = levels
     more = [s for s in range(5, len(seen) // 2 + 1) if 0 in (len(seen) % s, (len(seen) - 1) % s)]
     tried: set[tuple[float, ...]] = set()
-    for stages in (0, *_STAGES, *more):
-        chosen = [*seen[::stages], final] if stages else list({float(v.lam): v for v in levels}.values())
+    strided = [[*seen[::stages], final] for stages in (*_STAGES, *more)]
+    warmed = [*seen[:12:4], *seen[12:], final]
+    for chosen in (list({float(v.lam): v for v in levels}.values()), *strided, warmed):
         key = tuple(float(v.lam) for v in chosen)
         if key in tried:
             continue
