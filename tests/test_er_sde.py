@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import diffode as de
-from diffode.analysis.stochastic import weak_order
+from diffode.analysis.stochastic import weak_order, weak_order_mixture
 from diffode.backends import execute, get_backend
 from diffode.errors import SolverError
 
@@ -40,6 +40,13 @@ def test_sums_in_place_of_integrals_leave_first_order() -> None:
     rule = de.get_solver("er_sde").configure(order=2, terms=2)
     assert rule.reaches == 1
     assert weak_order(rule, de.VP()).value == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("scale", [scale for scale in SCALES if isinstance(scale, str)])
+def test_every_scale_keeps_the_law_to_first_order(scale: str) -> None:
+    rule = de.get_solver("er_sde").configure(order=1, scale=scale)
+    for slope in (weak_order(rule, de.VP()), weak_order_mixture(rule, de.VP())):
+        assert slope.value == pytest.approx(1.0, abs=0.1)
 
 
 def test_other_scales_and_slopes_are_named_in_the_error() -> None:

@@ -43,6 +43,11 @@ def noise_level(solver: Solver, process: Process, at: float = 0.0) -> float:
     return round(float(np.sqrt(variance / (2 * h * plan.levels[-1].sigma ** 2))), 3)
 
 
+def has_level(solver: Solver, process: Process) -> bool:
+    """Whether the noise of a rule is at one level, the same at every λ."""
+    return noise_level(solver, process) == noise_level(solver, process, at=1.0)
+
+
 def require_path_law(solver: Solver, process: Process) -> None:
     """Raise PlanError where the exact past has no closed form: where there is one, at another noise level than 1."""
     tau = noise_level(solver, process)

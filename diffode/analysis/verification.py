@@ -13,11 +13,11 @@ from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
 from diffode.analysis.soundness import consistency, zero_stability
-from diffode.analysis.stochastic import strong_order, w2_order, weak_order, weak_order_mixture
+from diffode.analysis.stochastic import has_level, strong_order, w2_order, weak_order, weak_order_mixture
 from diffode.errors import BranchError, DiffodeError, PlanError, SolverError
 from diffode.grids import uniform_lambda
-from diffode.plan import Evaluate
-from diffode.process import VP, Process, named
+from diffode.plan import Evaluate, Normal
+from diffode.process import EDM, VP, Process, named
 from diffode.solvers import Solver, get_solver
 
 Progress = Callable[[str, int, int], None]
@@ -174,7 +174,13 @@ def _checks(subject: _Subject, deterministic: bool, checks: list[Check]) -> Iter
         ),
     )
     yield "weak_order", lambda: _measured("weak_order", weak_order(solver, process), solver, "exact mean and deviation")
-    yield "strong_order", lambda: _strong(subject)
+    if solver.strong_order is not None or _follows_a_path(solver):
+        yield "strong_order", lambda: _strong(subject)
+
+
+def _follows_a_path(solver: Solver) -> bool:
+    """Whether there is a strong order: the noise is of the Brownian path, and at one level."""
+    return not any(isinstance(row, Normal) for row in probe(solver).noises) and has_level(solver, EDM())
 
 
 def _guarded(name: str, run: Callable[[], Check], solver: Solver) -> Check:

@@ -183,10 +183,9 @@ def er_sde(
 
 _ER, _SDE, _ODE = "arXiv:2309.06169", "φ = ρ²", "φ = ρ"
 
-er_sde_1 = er_sde.configure(
-    "er_sde_1", order=1, scale="exp(x^0.3)", source=f"{_ER}, Algorithm 1, with the official code's scale"
+er_sde_1, er_sde_2, er_sde_3 = (
+    er_sde.configure(f"er_sde_{k}", order=k, source=f"{_ER}, Algorithm {k}, {_SDE}") for k in (1, 2, 3)
 )
-er_sde_2, er_sde_3 = (er_sde.configure(f"er_sde_{k}", order=k, source=f"{_ER}, Algorithm {k}, {_SDE}") for k in (2, 3))
 er_sde_ode_2, er_sde_ode_3 = (
     er_sde.configure(f"er_sde_ode_{k}", order=k, scale=1.0, source=f"{_ER}, Algorithm {k}, {_ODE}") for k in (2, 3)
 )

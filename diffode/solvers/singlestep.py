@@ -55,6 +55,17 @@ def _third(step: Step, prediction: str, kind: str, r: Sequence[Number], spacing:
     return taylor(step, prediction, [d, slope, 2 * (slope2 - slope1) / (r2 - r1)], b)
 
 
+def shifted(step: Step, level: Level, by: Number, cleaner: bool) -> tuple[Level, Number]:
+    """A level so far in λ to the cleaner or the noisier side, but not outside the process, and how far it is."""
+    process = step.tracer.grid.process
+    if hasattr(process, "domain"):  # the processes of proofs have no ends
+        end = process.lam(phi.constant(process.domain[0 if cleaner else 1], level.lam))
+        whole = end - level.lam if cleaner else level.lam - end
+        room = phi.choose(whole > 0, lambda: whole, lambda: 0.0 * level.lam)
+        by = phi.choose(by > room, lambda: room, lambda: by)
+    return step.level(lam=level.lam + by if cleaner else level.lam - by), by
+
+
 def _ancestral(step: Step, eta: float, advance: Callable[[Level], Linear], floor: Level | None = None) -> Linear:
     r"""A deterministic step to a level below `next`, and the noise that leads up from there.
 
@@ -77,7 +88,7 @@ def _ancestral(step: Step, eta: float, advance: Callable[[Level], Linear], floor
     if floor is not None:
         room = floor.lam - after.lam
         drop = phi.choose(drop > room, lambda: room, lambda: drop)
-    below = step.level(lam=after.lam + drop)
+    below, drop = shifted(step, after, drop, cleaner=True)
     deviation = after.sigma * phi.sqrt(-phi.expm1(-2 * drop))
     return (after.alpha / below.alpha) * advance(below) + deviation * step.noise(step.now, after, clock="snr")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import diffode as de
+from diffode.plan import Normal
 
 
 class Missing(Exception):
@@ -101,6 +102,15 @@ def solver(name: str, **options: Any) -> de.Solver:
     except de.DiffodeError as problem:
         raise Missing(str(problem)) from problem
     return found.configure(**options) if options else found
+
+
+def churned(
+    base: de.Solver, grid: de.TimeGrid, draws: Sequence[np.ndarray], late: bool = False, **options: float
+) -> tuple[de.Solver, list[np.ndarray]]:
+    """EDM's stochastic sampler on a base, and what its plan needs of the draws that a source makes in every step."""
+    found = solver("edm_stochastic", base=base, tau=0.0, late=late, **options)
+    drawing = [row.key.partition(":")[0] for row in found.plan(grid).rows if isinstance(row, Normal)]
+    return found, [draws[int(step)] for step in drawing]
 
 
 def to_zero(process: de.Process, level: de.Level, model: de.Model) -> Segment:

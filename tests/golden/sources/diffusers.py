@@ -10,7 +10,7 @@ import numpy as np
 
 import diffode as de
 from tests.golden.cases import Case, process
-from tests.golden.setup import Missing, PublishedGrid, Rebuilt, Segment, Setup, solver
+from tests.golden.setup import Missing, PublishedGrid, Rebuilt, Segment, Setup, churned, solver
 
 CURVES: dict[str, tuple[de.Process, str]] = {
     "vp": (de.VP(0.1, 60.0), "rho"),  # any clock would do: these rules see no times
@@ -28,8 +28,6 @@ LOWERED_BELOW = 15
 def setup(case: Case) -> Setup:
     """A case of one of the schedulers' `step`."""
     config = _config(case)
-    if case.options.get("step_kwargs", {}).get("s_churn"):
-        raise Missing("churn")
     if config.get("thresholding") or config.get("clip_sample", case.solver in ("DDIMScheduler", "DDPMScheduler")):
         raise Missing("clipped data prediction")
     name = case.solver.removesuffix("Scheduler")
@@ -204,7 +202,10 @@ def _on_sigmas(case: Case, chosen: de.Solver) -> Setup:
     levels = _levels(forward, name, sigmas)
     steps = sum(not level.singular for level in levels[1:])  # drawn in the last step too, where its weight is 0
     draws = () if case.solver == "SASolverScheduler" and not case.options["tau"] else case.noise[:steps]
-    segment = Segment(chosen, PublishedGrid(forward, levels), case.data.denoiser(forward), draws)
+    grid, churn = PublishedGrid(forward, levels), case.options.get("step_kwargs", {})
+    if "s_churn" in churn:
+        chosen, draws = churned(chosen, grid, case.noise, late=True, **churn)
+    segment = Segment(chosen, grid, case.data.denoiser(forward), draws)
     return Setup((segment,), case.x_init, label=lambda level: getattr(level, name), rebuilt=_karras(case))
 
 

@@ -11,7 +11,7 @@ import diffode as de
 from diffode.solvers.runge_kutta import Tableau
 from tests.golden.cases import Case
 from tests.golden.processes import Rescaled, square_root, straight, vp_between
-from tests.golden.setup import Missing, Rebuilt, Segment, Setup, solver
+from tests.golden.setup import Rebuilt, Segment, Setup, churned, solver
 
 EDM = de.EDM()
 RANGES = {
@@ -25,8 +25,6 @@ RANGES = {
 
 def setup(case: Case) -> Setup:
     """A case of `edm_sampler` or `ablation_sampler`."""
-    if case.options.get("S_churn"):
-        raise Missing("churn")
     if case.solver == "ablation_sampler":
         return _ablation(case)
     options = case.options
@@ -35,7 +33,13 @@ def setup(case: Case) -> Setup:
     built = de.grids.karras(EDM, options["num_steps"], rho=options.get("rho", 7), final="zero", **ends)
     scale = 1.0 if options.get("pfgmpp") else grid[0].sigma  # PFGM++ is handed the state at its full size
     rebuilt = (Rebuilt("sigmas", case.grid["sigma"], built.sigma),)
-    return Setup((Segment(solver("heun"), grid, case.data.denoiser(EDM)),), scale * case.x_init, rebuilt=rebuilt)
+    chosen, noise = solver("heun"), list[np.ndarray]()
+    if options.get("S_churn"):
+        churn = {name.lower(): value for name, value in options.items() if name.startswith("S_")}
+        churn.setdefault("s_noise", 0.0 if options.get("pfgmpp") else 1.0)  # PFGM++ raises the level all the same
+        chosen, noise = churned(chosen, grid, case.noise, **churn)
+    segment = Segment(chosen, grid, case.data.denoiser(EDM), noise)
+    return Setup((segment,), scale * case.x_init, rebuilt=rebuilt)
 
 
 def _ablation(case: Case) -> Setup:

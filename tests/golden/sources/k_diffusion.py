@@ -1,4 +1,4 @@
-"""k-diffusion (sampling.py): α = 1, the time is σ; churn and adaptive steps are other solvers."""
+"""k-diffusion (sampling.py): α = 1, the time is σ; adaptive steps are another solver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import diffode as de
 from diffode.solvers.singlestep import fast_orders
 from tests.golden.cases import Case
-from tests.golden.setup import Missing, Rebuilt, Segment, Setup, solver
+from tests.golden.setup import Missing, Rebuilt, Segment, Setup, churned, solver
 
 BUILDERS = {
     "karras": de.grids.karras,
@@ -28,14 +28,17 @@ def setup(case: Case) -> Setup:
     else:
         grid = de.TimeGrid(EDM, sigma=case.grid["sigma"])
         rebuilt = _rebuilt(case)
-    noise = [case.options.get("s_noise", 1.0) * draw for draw in case.noise]
+    if case.options.get("s_churn"):
+        names = {"s_churn": "s_churn", "s_tmin": "s_min", "s_tmax": "s_max", "s_noise": "s_noise"}
+        churn = {ours: case.options[name] for name, ours in names.items() if name in case.options}
+        chosen, noise = churned(chosen, grid, case.noise, **churn)
+    else:
+        noise = [case.options.get("s_noise", 1.0) * draw for draw in case.noise]
     return Setup((Segment(chosen, grid, case.data.denoiser(EDM), noise),), case.x_init, rebuilt=rebuilt)
 
 
 def _solver(case: Case) -> de.Solver:
     options = case.options
-    if options.get("s_churn"):
-        raise Missing("churn")
     eta = options.get("eta", 1.0)
     name = case.solver.removesuffix("_brownian")
     if name in ("euler", "heun", "dpmpp_2m"):
