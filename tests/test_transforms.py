@@ -46,7 +46,7 @@ def finals(solvers: list[Solver], grid: de.TimeGrid, model: de.Model) -> tuple[l
 
 @every
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(st.data())
 def test_without_momentum_it_is_the_base(base: Solver, kind: str, data: st.DataObject) -> None:
     process = data.draw(processes(tame=True))

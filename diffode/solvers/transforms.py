@@ -117,7 +117,9 @@ def momentum(
     with m the mean output of the base's step and d the value at its beginning. v lags behind by (1 − β)/β steps, which
     leaves the first two with first order whatever the base, and widens its region of stability. GHVB puts the lag right
     but for one term in the p-th difference, p being the order of the base, and so keeps that; γ is Adams and
-    Bashforth's. On their methods it is GHVB of order p − 1 + β as it is written in `diffode.solvers.momentum`.
+    Bashforth's. On their methods it is GHVB of order p − 1 + β as it is written in `diffode.solvers.momentum`. A base
+    that carries a second state of its own, as reversible methods do, does not see the momentum there, and falls to
+    first order.
 
     Steps to or from an infinite λ are the base's own. Noise that the base adds is left as it is.
 
@@ -153,7 +155,7 @@ def momentum(
     inner = step if predictor == 1 else _watched(step, lambda x: pushed("predictor", predictor, x))
     result = rule(inner)
     step.x, step.stored = inner.x, inner.stored
-    return _put_right(step, result, rule, beta, gain) if kind == "ghvb" else pushed("velocity", beta, result)
+    return _put_right(step, result, rule, beta, ratio, gain) if kind == "ghvb" else pushed("velocity", beta, result)
 
 
 def _is_plain(step: Step, rule: Solver, steps: str) -> bool:
@@ -175,9 +177,18 @@ def _lag(count: int, beta: Fraction) -> list[Fraction]:
     return in_values([Fraction(0)] * count + [(1 - beta) / beta * adams_bashforth(count)[-1]])
 
 
-def _put_right(step: Step, x: Linear, rule: Solver, share: float, gain: Number) -> Linear:
-    """The state that the base puts at x, less the term of the lag that GHVB leaves."""
-    beta, value = rational(share), step.tracer.past[0][0]
+def _way(step: Step, x: Linear, ratio: Number) -> Linear:
+    """gain·m of a step that leads to x, the noise left out."""
+    drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
+    return (-ratio) * step.x + Linear({register: c for register, c in x.terms.items() if register not in drawn})
+
+
+def _put_right(step: Step, x: Linear, rule: Solver, share: float, ratio: Number, gain: Number) -> Linear:
+    """The state that the base puts at x, less the term of the lag that GHVB leaves.
+
+    A base that keeps no value of its beginning, as it does not evaluate there, has the mean in its place.
+    """
+    beta, value = rational(share), step.tracer.past[0][0] if step.stored else _way(step, x, ratio) / gain
     names = [f"velocity {j} of {rule.name}" for j in range(1, int(rule.order) + 1)]
     known = [step.memory[name] for name in names if name in step.memory] or [value]
     left = phi.literal(1 - beta, step.now.lam)
@@ -197,8 +208,7 @@ def _pushed(step: Step, x: Linear, name: str, share: float, kind: str, ratio: Nu
     left, memory = phi.literal(1 - rational(share), step.now.lam), step.memory
     if left == 0:
         return x
-    drawn = {*step.tracer.increments.values(), *step.tracer.normals.values()}
-    way = (-ratio) * step.x + Linear({register: c for register, c in x.terms.items() if register not in drawn})
+    way = _way(step, x, ratio)
     lag = left * (way + (-gain) * memory[name]) if name in memory else Linear({})
     memory[name] = (way - lag) / gain
     return x - (left * lag if kind == "nesterov" else lag)
