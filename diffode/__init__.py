@@ -33,6 +33,7 @@ _WHERE = {
     "diffode.analysis.derivation": ("derive",),
     "diffode.analysis.derivation.gridding": ("optimize_grid",),
     "diffode.analysis.derivation.optimizing": ("optimize",),
+    "diffode.analysis.inversion": ("invert", "undo"),
     "diffode.analysis.moments": ("law",),
     "diffode.analysis.order.proof": ("prove",),
     "diffode.analysis.explanation": ("explain",),

@@ -9,32 +9,6 @@ from diffode import solver
 from diffode.solvers import Solver
 
 
-@solver(order=2, prediction="eps", history=1)
-def o_belm(step):
-    """y′ = q² y₋ + (1 − q²) y + Δρ (1 + q) ε with q the ratio of the steps."""
-    d = step.model(step.x, step.now)
-    y = step.x / step.now.alpha
-    before = step.memory.get("y", y)
-    step.memory["y"] = y
-    delta = step.next.rho - step.now.rho
-    if step.starting:
-        return step.next.alpha * (y + delta * d)
-    q = delta / (step.now.rho - step.past_level(1).rho)
-    return step.next.alpha * (q * q * before + (1 - q * q) * y + delta * (1 + q) * d)
-
-
-@solver(order=2, prediction="eps")
-def reversible_heun(step):
-    """x̂′ = 2y − x̂ + Δ f(x̂),  y′ = y + ½Δ (f(x̂) + f(x̂′))."""
-    y, delta = step.x / step.now.alpha, step.next.rho - step.now.rho
-    hat = step.memory.get("hat", y)
-    f = step.memory.get("f", lambda: step.model(step.x, step.now))
-    new = 2 * y - hat + delta * f
-    g = step.model(step.next.alpha * new, step.next)
-    step.memory["hat"], step.memory["f"] = new, g
-    return step.next.alpha * (y + delta / 2 * (f + g))
-
-
 @solver(order=2, prediction="eps")
 def signal_to_noise(step):
     """A coefficient that depends on a register."""

@@ -157,27 +157,6 @@ def heavy_ball(step: Step) -> Linear:
     return ratio * step.x + move * v
 
 
-@solver(order=2, prediction="eps", history=1)
-def o_belm(step: Step) -> Linear:
-    """Reversible: y₊ = q² y₋ + (1 − q²) y + (1 + q) δ ε, q the ratio of steps."""
-    e, y = step.model(step.x, step.now), step.x / step.now.alpha
-    before = step.memory.get("y", y)
-    step.memory["y"] = y
-    delta = step.next.rho - step.now.rho
-    q = 0 if step.starting else delta / (step.now.rho - step.past_level(1).rho)
-    return step.next.alpha * (q * q * before + (1 - q * q) * y + (delta * (1 + q)) * e)
-
-
-@solver(order=2, prediction="eps")
-def reversible_heun(step: Step) -> Linear:
-    y, delta = step.x / step.now.alpha, step.next.rho - step.now.rho
-    hat = step.memory.get("hat", y)
-    e = step.model(step.now.alpha * hat, step.now)
-    new = 2 * y - hat + delta * e
-    step.memory["hat"] = new
-    return step.next.alpha * (y + (delta / 2) * (e + step.model(step.next.alpha * new, step.next)))
-
-
 @solver(order=2, prediction="eps")
 def multirate(step: Step) -> Linear:
     """Two half steps of Euler, extrapolated."""
@@ -231,8 +210,8 @@ def v3_like(step: Step) -> Linear:
 
 
 KINDS = [
-    (heavy_ball, 1), (o_belm, 2), (reversible_heun, 2), (multirate, 2), (every_other, 1), (_system(1, False), 1),
-    (v3_like, 2),
+    (heavy_ball, 1), (multirate, 2), (every_other, 1), (_system(1, False), 1), (v3_like, 2),
+    *((get_solver(name), order) for name, order in (("edict", 1), ("o_belm", 2), ("reversible_heun", 2))),
 ]  # fmt: skip
 
 

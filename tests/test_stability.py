@@ -25,7 +25,7 @@ from diffode.prediction import change
 from diffode.solvers import registry
 from diffode.solvers.runge_kutta import Tableau
 from diffode.solvers.runge_kutta import runge_kutta as runge_kutta_rule
-from tests.stability_rules import growth, reversible_heun, signal_to_noise
+from tests.stability_rules import growth, signal_to_noise
 
 Q = Fraction
 BETAS = [Q(1, 10), Q(1, 2), Q(4, 5), Q(1)]
@@ -100,7 +100,7 @@ def test_semilinear_region_is_where_a_run_stays_bounded(name, ch):
     check_membership(region, rule, h=h)
 
 
-@pytest.mark.parametrize("rule", ["plms_hb_1.8", "plms_nt_1.8", reversible_heun])
+@pytest.mark.parametrize("rule", ["plms_hb_1.8", "plms_nt_1.8", "reversible_heun"])
 def test_region_of_a_rule_with_memory(rule):
     rule = de.get_solver(rule)
     check_membership(de.stability(rule, re=(-4, 1), im=(-2, 2)), rule, variable="rho")
@@ -249,7 +249,7 @@ def test_root_condition_on_the_circle():
 def test_plots(tmp_path, suffix, dark):
     from diffode.analysis.stability.plots import regions, save
 
-    drawn = [de.stability(rule, points=60) for rule in ("rk4", "ghvb_2.5", reversible_heun)]
+    drawn = [de.stability(rule, points=60) for rule in ("rk4", "ghvb_2.5", "reversible_heun")]
     save(regions(drawn, dark=dark), tmp_path / f"regions{suffix}", dark=dark)
     drawn[0].plot(tmp_path / f"one{suffix}", dark=dark)
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())

@@ -17,6 +17,7 @@ _WHERE = {
     "derivation.optimizing": ("Optimum", "optimize"),
     "endpoint": ("Reference", "reference"),
     "explanation": ("Explanation", "explain"),
+    "inversion": ("condition", "invert", "undo"),
     "moments": ("Law", "amplification", "law"),
     "order.stiff": ("StiffOrder", "stiff_order"),
     "order.strong": ("StrongOrder", "strong_conditions"),

@@ -79,6 +79,8 @@ class Solver:
         True claims that a constant prediction is integrated exactly.
     reaches : float or None
         For a rule kept as published that misses its claim: the order it truly has.
+    reversible : bool
+        True claims that a run can be undone exactly: `diffode.invert` takes its plans.
     family : str
         The module it comes from.
     options : mapping
@@ -139,6 +141,10 @@ class Solver:
     @property
     def exponential(self) -> bool:
         return bool(self._claim("exponential"))
+
+    @property
+    def reversible(self) -> bool:
+        return bool(self._claim("reversible"))
 
     @property
     def uniform(self) -> str | None:
@@ -234,6 +240,7 @@ def solver(
     stiff_order: Claim = None,
     reaches: Claim = None,
     exponential: Claim = False,
+    reversible: Claim = False,
     uniform: Claim = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     limits: Sequence[Limit] = (),
@@ -256,6 +263,8 @@ def solver(
         The stiff order claimed of an exponential rule.
     exponential : bool, or function of the options
         Claims that a constant prediction (the rule's own, or of the data) is integrated exactly.
+    reversible : bool, or function of the options
+        Claims that a run can be undone exactly.
     uniform : {"t", "lam", "sigma", "rho"}, optional, or function of the options
         Limits the claim of order to equal steps in this variable.
     ranges : mapping, optional
@@ -294,6 +303,7 @@ def solver(
                     "stiff_order": stiff_order,
                     "reaches": reaches,
                     "exponential": exponential,
+                    "reversible": reversible,
                     "uniform": uniform,
                 }
             ),

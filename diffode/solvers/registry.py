@@ -22,7 +22,7 @@ from diffode.solvers.base import Solver
 FAMILIES = (
     "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
     "refined", "exponential_rk", "exponential_pece", "momentum", "pseudo", "mean_reverting",
-    "transforms", "seeds", "er_sde", "ancestral", "churn", "score_sde",
+    "transforms", "seeds", "er_sde", "ancestral", "churn", "score_sde", "reversible",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"

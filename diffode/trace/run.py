@@ -75,8 +75,9 @@ def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
         result = one_step_limit(Step(tracer, x, step.now, step.next, i))
     elif problem is not None:
         raise problem
-    tracer.past.clear()
-    tracer.named.clear()
+    if not step.kept:
+        tracer.past.clear()
+        tracer.named.clear()
     return _returned(tracer, result)
 
 

@@ -36,6 +36,7 @@ class Step:
     index: int
     read_singular: bool = False
     stored: bool = False
+    kept: bool = False
 
     # --- where this step is ---
 
@@ -143,7 +144,16 @@ class Step:
                 f"{self.tracer.rule.name}: step.{who} an expression made from step.x, not {type(value).__name__}"
             )
 
+    def hold(self, x: Linear) -> Linear:
+        """The same expression in a register of its own: a part of a step that can be undone by itself."""
+        self._check_expression(x, "hold takes")
+        return Linear({self.tracer.register(x): 1})
+
     # --- memory ---
+
+    def keep(self) -> None:
+        """Remember over this step what one to or from an infinite λ forgets: for a memory that stays finite there."""
+        self.kept = True
 
     @property
     def depth(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 import diffode as de
 from diffode.plan import Evaluate
+from tests.golden.backwards import Undone
 from tests.golden.cases import Case, File
 from tests.golden.setup import Flow, Missing, PublishedGrid, Rebuilt, Segment, Setup
 from tests.golden.sources import ADAPTERS
@@ -104,6 +105,10 @@ def _run(setup: Setup, before: Before = lambda x, level: x) -> tuple[np.ndarray,
         x = before(x, part.grid[0])
         if isinstance(part, Flow):
             x = de.reference(part.model, x, part.grid, 1e-13).x
+            continue
+        if isinstance(part, Undone):
+            x, asked = part.run(x)
+            labels += [setup.label(row.at or row.level) for row in asked]
             continue
         noise = list(part.noise) or None
         out = de.sample(part.model, part.solver, part.grid, x, noise=noise, mu=setup.mu, trajectory=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import diffode as de
 from diffode.plan import Normal
+
+if TYPE_CHECKING:
+    from tests.golden.backwards import Undone
 
 
 class Missing(Exception):
@@ -66,7 +69,7 @@ class Setup:
 
     Attributes
     ----------
-    segments : tuple of Segment or Flow
+    segments : tuple of Segment, Flow or Undone
         Run one after the other, each from the state that the one before leaves.
     start : array
         The state at the first level.
@@ -85,7 +88,7 @@ class Setup:
         Grids to compare.
     """
 
-    segments: tuple[Segment | Flow, ...]
+    segments: tuple[Segment | Flow | Undone, ...]
     start: np.ndarray
     label: Callable[[de.Level], float] = field(default=lambda level: level.t)
     floor: float = 0.0

@@ -101,7 +101,12 @@ def _constant_term(c: Any) -> Fraction:
 
 
 def fading_rates(solver: Solver) -> tuple[float, ...]:
-    """Magnitudes of the eigenvalues of the memory's own map at h = 0, largest first; all 0 for a finite memory."""
+    """Magnitudes of the eigenvalues of the memory's own map at h = 0, largest first; all 0 for a finite memory.
+
+    None for a reversible rule: its second stream is made where the run starts, and nothing of it is forgotten.
+    """
+    if solver.reversible:
+        return ()
     block = companion_matrix(solver)[1:, 1:]
     if not block.size:
         return ()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tests.golden.cases import Case
 from tests.golden.setup import Setup
 from tests.golden.sources import (
+    bdia,
     belm,
     deis,
     diff_sampler,
@@ -32,6 +33,7 @@ ADAPTERS: dict[str, Callable[[Case], Setup]] = {
     "crowsonkb/k-diffusion": k_diffusion.setup,
     "grrrute/mr-sampler": mr_sampler.setup,
     "huggingface/diffusers (PyPI)": diffusers.setup,
+    "guoqiang-zhang-x/BDIA": bdia.setup,
     "luping-liu/PNDM": pndm.setup,
     "qsh-zh/deis": deis.setup,
     "sWizad/momentum-diffusion": momentum.setup,
