@@ -206,7 +206,19 @@ def symbolic_step(rule: Rule) -> Plan:
     del process.levels[depth + 2 :]  # the levels in between that the earlier steps asked for
     plan = trace(rule, _Grid(process, (now, after)), memory=before or Memory(), open_end=True)
     ratios = {gap: ratio(k + 1) - (ratio(k) if k else 0) for k, gap in enumerate(gaps)}
-    return replace(plan, rows=tuple(_tidy_row(row, process.levels, ratios) for row in plan.rows))
+    unseen = _unseen(plan, process.levels)
+    given = ratios | {symbol("sigma", x.name): symbol("alpha", x.name) * sp.exp(-x.lam) for x in unseen}
+    levels = [level for level in process.levels if level not in unseen]
+    return replace(plan, rows=tuple(_tidy_row(row, levels, given) for row in plan.rows))
+
+
+def _unseen(plan: Plan, levels: Sequence[NamedLevel]) -> list[NamedLevel]:
+    """Levels in between, told by λ, at which nothing is evaluated and no noise ends: coefficients go by their λ."""
+    seen: set[str] = set()
+    for row in plan.rows:
+        at = (row.level,) if isinstance(row, Evaluate) else (row.a, row.b) if isinstance(row, BrownianIncrement) else ()
+        seen |= {level.name for level in at if isinstance(level, NamedLevel)}
+    return [x for x in levels if x.name.startswith("s_") and x.name not in seen and x.told and x.told[0] == "lam"]
 
 
 # --- coefficients as one would write them -------------------------------------------------------------------
@@ -285,7 +297,10 @@ def _without_lam(c: Any, levels: Sequence[NamedLevel]) -> Any:
 
 
 def _without_rho(c: Any) -> Any:
-    """In Δρ = ρ_t − ρ_s and r_k = (ρ_{s−k} − ρ_s)/(ρ_s − ρ_t), where that is all there is of an earlier ρ."""
+    """In Δρ = ρ_t − ρ_s and r_k = (ρ_{s−k} − ρ_s)/(ρ_s − ρ_t), where that is all there is of an earlier ρ.
+
+    Where Δρ cancels nothing would tell these r_k from those in λ, and the ρ stay.
+    """
     found = {x for x in c.free_symbols if x.name.startswith(r"\rho_")}
     earlier = {x: int(x.name[len(r"\rho_{s-") : -1]) for x in found if "s-" in x.name}
     if not earlier or any(x.name.startswith("r_") for x in c.free_symbols):
@@ -293,7 +308,7 @@ def _without_rho(c: Any) -> Any:
     base = symbol("rho", "s")
     steps = {x: base - ratio(k) * DRHO for x, k in earlier.items()}
     other = sp.factor(c.xreplace({symbol("rho", "t"): base + DRHO, **steps}))
-    return c if other.has(base) else other
+    return c if other.has(base) or not other.has(DRHO) else other
 
 
 def _cancelled(c: Any) -> Any:

@@ -115,7 +115,7 @@ def edm_stochastic(
         return step.limit()
     raised, rise = shifted(step, now, _rise(step, s_churn, s_min, s_max, tau), cleaner=False)
     inner = step
-    if package_of(rise) not in ("float", "mpmath") or rise != 0:
+    if package_of(rise) in ("array", "sympy") or rise != 0:
         x = (raised.alpha / now.alpha) * step.x
         if s_noise:
             x = x + s_noise * raised.sigma * phi.sqrt(-phi.expm1(-2 * rise)) * step.normal("churn")

@@ -17,6 +17,7 @@ from diffode import phi
 from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
+from diffode.series import rational
 from diffode.solvers.base import limit, solver
 from diffode.trace import Step
 
@@ -79,11 +80,12 @@ def _weights(step: Step, scale: float | str, count: int, terms: int) -> list[Num
     elif isinstance(scale, str):
         integrals = phi.integral(ratios, near, far)
     else:
-        return [1 - k * _power_integral(scale, k, step.h) for k in range(1, count + 1)]
+        power = phi.literal(rational(scale), step.h)
+        return [1 - k * _power_integral(power, k, step.h) for k in range(1, count + 1)]
     return [1 - k * value / (far - near) for k, value in enumerate(integrals, 1)]
 
 
-def _power_integral(power: float, k: int, h: Number) -> Number:
+def _power_integral(power: Number, k: int, h: Number) -> Number:
     """∫_0^1 θ^{k−1} (ρ_t/ρ)^p dθ, with ρ = ρ_s e^{−u} and θ = (1 − e^{−u})/(1 − e^{−h})."""
     whole = -phi.expm1(-h)
     result: Number = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diffode import phi
-from diffode.kinds import Number
+from diffode.kinds import Number, package_of
 from diffode.plan import Level, Linear
 from diffode.solvers.base import limit, solver
 from diffode.solvers.exponential import taylor
@@ -58,7 +58,7 @@ def _third(step: Step, prediction: str, kind: str, r: Sequence[Number], spacing:
 def shifted(step: Step, level: Level, by: Number, cleaner: bool) -> tuple[Level, Number]:
     """A level so far in λ to the cleaner or the noisier side, but not outside the process, and how far it is."""
     process = step.tracer.grid.process
-    if hasattr(process, "domain"):  # the processes of proofs have no ends
+    if hasattr(process, "domain") and package_of(by) != "sympy":  # the processes of proofs have no ends, nor do symbols
         end = process.lam(phi.constant(process.domain[0 if cleaner else 1], level.lam))
         whole = end - level.lam if cleaner else level.lam - end
         room = phi.choose(whole > 0, lambda: whole, lambda: 0.0 * level.lam)
