@@ -34,13 +34,14 @@ def with_options(solver: Solver, data: st.DataObject) -> Solver:
 
 
 def round_trip(solver: Solver, grid: de.TimeGrid, model: de.Model) -> tuple[float, float]:
-    """The largest error of a state in a round trip, in units of the largest state on the way; and u κ."""
+    """The largest error of a state in a round trip, in units of the largest register of the run; and u κ."""
     plan, backend = solver.plan(grid), get_backend("numpy")
     undone = de.invert(plan)
     x = float(grid.sigma[0]) * np.random.default_rng(0).standard_normal((5, model.data.means.shape[1]))
-    ahead = execute(backend, plan, model, [x], None, (*plan.states, *undone.inputs))
+    made = [row.out for row in plan.rows if isinstance(row, Combine)]
+    ahead = execute(backend, plan, model, [x], None, (*plan.inputs, *made, *undone.inputs))
     back = execute(backend, undone, model, [ahead[name] for name in undone.inputs], None, undone.states)
-    largest = max(float(np.max(np.abs(ahead[name]))) for name in plan.states)
+    largest = max(float(np.max(np.abs(ahead[name]))) for name in (*plan.inputs, *made))
     error = max(float(np.max(np.abs(ahead[name] - back[name]))) for name in plan.states)
     return error / largest, U * condition(undone)
 

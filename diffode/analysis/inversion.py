@@ -17,7 +17,7 @@ from diffode.analysis.moments import Spectrum, gaussian_prediction
 from diffode.backends import execute, get_backend
 from diffode.errors import ModelError, PlanError
 from diffode.models import Model
-from diffode.plan import Combine, Evaluate, Level, Number, Plan, Row, reads
+from diffode.plan import Combine, Evaluate, Number, Plan, Row, reads
 from diffode.sampling import Remembered, Sample
 from diffode.trace import Memory
 
@@ -160,10 +160,10 @@ def _lost(plan: Plan, known: set[str]) -> str:
 def condition(plan: Plan) -> float:
     """κ: how much a plan multiplies rounding: the largest norm of a product of its last 0, 1, 2, … steps.
 
-    A step is the matrix by which it moves what is carried across a level (states, second streams), each in units of the
-    size √(α² + σ²) that states have there; the network's slope is that of Gaussian data, and the worst of `VARIANCES`
-    counts. It is at most the product of the norms of the steps, and for a rule with two states often far less. For
-    what a round trip costs, take the inverted plan.
+    A step is the matrix by which it moves what is carried across a level (states, second streams); the network's slope
+    is that of Gaussian data, and the worst of `VARIANCES` counts. κ is at most the product of the norms of the steps,
+    and for a rule with two states often far less. For what a round trip costs, take the inverted plan. An error is as
+    large as the largest register makes it, at every level: the sizes of states do not count.
 
     Parameters
     ----------
@@ -180,28 +180,24 @@ def condition(plan: Plan) -> float:
 def _growth(plan: Plan, spectrum: Spectrum) -> float:
     rows = {row.out: row for row in plan.rows}
     frames = _frames(plan, rows)
-    product, worst = np.eye(len(frames[-1][1])), 1.0
-    for (a, before), (b, after) in zip(frames[-2::-1], frames[:0:-1], strict=True):
-        product = product @ _matrix(rows, before, after, spectrum) * (_size(a) / _size(b))
+    product, worst = np.eye(len(frames[-1])), 1.0
+    for before, after in zip(frames[-2::-1], frames[:0:-1], strict=True):
+        product = product @ _matrix(rows, before, after, spectrum)
         worst = max(worst, float(np.linalg.norm(product, 2)))
     return worst
 
 
-def _size(level: Level) -> float:
-    return float(np.max(np.hypot(np.asarray(level.alpha, dtype=float), np.asarray(level.sigma, dtype=float))))
-
-
-def _frames(plan: Plan, rows: dict[str, Row]) -> list[tuple[Level, list[str]]]:
+def _frames(plan: Plan, rows: dict[str, Row]) -> list[list[str]]:
     """What is carried across each level: registers that exist there and are used later, values of the network aside."""
     place = {name: i for i, name in enumerate([*plan.inputs, *rows])}
     first = len(plan.inputs)
     last = {name: first + i for name, i in plan.last_use.items()}
-    frames: list[tuple[Level, list[str]]] = []
+    frames: list[list[str]] = []
     cut = first - 1
-    for state, level in zip(plan.states, plan.levels, strict=True):
+    for state in plan.states:
         cut = max(cut, place[state])
         held = [name for name in place if place[name] <= cut < last[name]] + [state]
-        frames.append((level, list(dict.fromkeys(_argument(rows, name) for name in held))))
+        frames.append(list(dict.fromkeys(_argument(rows, name) for name in held)))
     return frames
 
 
@@ -211,6 +207,7 @@ def _argument(rows: dict[str, Row], name: str) -> str:
 
 
 def _matrix(rows: dict[str, Row], before: Sequence[str], after: Sequence[str], spectrum: Spectrum) -> np.ndarray:
+    """The derivative of what is carried across one level by what was carried across the one before."""
     columns = dict(zip(before, np.eye(len(before)), strict=True))
 
     def column(name: str) -> np.ndarray:
@@ -218,15 +215,19 @@ def _matrix(rows: dict[str, Row], before: Sequence[str], after: Sequence[str], s
             row = rows[name]
             if isinstance(row, Evaluate):
                 slope, _ = gaussian_prediction(row.prediction, row.at or row.level, spectrum)
-                columns[name] = float(np.max(np.abs(slope))) * np.sign(np.max(slope)) * column(row.x)
+                columns[name] = _largest(slope) * column(row.x)
             else:
-                columns[name] = sum(
-                    (float(np.max(np.abs(c))) * np.sign(np.max(c)) * column(other) for c, other in _terms(row)),
-                    np.zeros(len(before)),
-                )
+                parts = (_largest(c) * column(other) for c, other in _terms(row))
+                columns[name] = sum(parts, np.zeros(len(before)))
         return columns[name]
 
     return np.array([column(name) for name in after])
+
+
+def _largest(c: Any) -> float:
+    """A coefficient, or the entry of largest magnitude where it is an array."""
+    entries = np.asarray(c, dtype=float).ravel()
+    return float(entries[np.argmax(np.abs(entries))])
 
 
 def _terms(row: Row) -> tuple[tuple[Any, str], ...]:
