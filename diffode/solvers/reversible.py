@@ -69,7 +69,7 @@ def ddim_inversion(step: Step, told: str = "next") -> Linear:
     prediction="eps",
     exponential=True,
     reversible=True,
-    source="arXiv:2211.12446, eq. (14) and (15)",
+    source="arXiv:2211.12446; code of BELM, samplers/edict.py",
     ranges={"p": (0.01, 1.0)},
 )
 def edict(step: Step, p: float = 0.93) -> Linear:
@@ -104,7 +104,7 @@ def edict(step: Step, p: float = 0.93) -> Linear:
     exponential=True,
     uniform=lambda gamma: "lam" if gamma == 1 else None,
     reversible=lambda gamma: bool(gamma),
-    source="arXiv:2307.10829, eq. (17); official code BDIAddim.py",
+    source="arXiv:2307.10829 (BDIA-DDIM); official code BDIAddim.py",
     ranges={"gamma": (0.0, 1.0)},
     limits=[limit("ddim", gamma=0.0)],
 )
@@ -151,7 +151,7 @@ def _both_ways(step: Step, gamma: float, of: str, slope: Callable[[Level], Linea
     history=lambda gamma: 1 if gamma else 0,
     exponential=True,
     reversible=lambda gamma: bool(gamma),
-    source="arXiv:2307.10829, BDIA-EDM: the increments of `bdia` by Heun's method",
+    source="arXiv:2307.10829 (BDIA-EDM), with Heun's increments ahead and back; its formula was not compared",
     ranges={"gamma": (0.0, 1.0)},
     limits=[limit("deis_rho_heun", gamma=0.0)],
 )
@@ -186,7 +186,7 @@ def bdia_edm(step: Step, gamma: float = 1.0) -> Linear:
     history=1,
     exponential=True,
     reversible=True,
-    source="arXiv:2410.07273, eq. (17) (O-BELM)",
+    source="arXiv:2410.07273 (O-BELM); official code samplers/BELM.py",
     limits=[limit("bdia_y", uniform="rho")],
 )
 def o_belm(step: Step) -> Linear:
@@ -211,7 +211,9 @@ def o_belm(step: Step) -> Linear:
     )
 
 
-@solver(order=2, prediction="eps", exponential=True, reversible=True, source="arXiv:2105.13493, Algorithm 1, as an ODE")
+@solver(
+    order=2, prediction="eps", exponential=True, reversible=True, source="arXiv:2105.13493 (reversible Heun), as an ODE"
+)
 def reversible_heun(step: Step) -> Linear:
     r"""Reversible Heun of Kidger and others: the trapezoidal rule through a second stream ŷ.
 
