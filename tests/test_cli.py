@@ -213,6 +213,24 @@ def test_new_replaces_nothing_unless_forced(run, tmp_path: Path):
     assert "def mine(step" in path.read_text(encoding="utf-8")
 
 
+def test_a_solver_does_not_take_a_name_that_its_file_uses(run, tmp_path: Path):
+    derivations = {
+        "exp-multistep --order 2": ("phi", "solver", "Step", "step", "Linear", "sum", "range", "diffode", "h"),
+        "exp-multistep --order 2 --stochastic tau": ("form", "noise", "tau"),
+        "exp-rk": ("Level", "advance_to", "zip"),
+    }
+    for line, names in derivations.items():
+        for name in names:
+            done = run(f"derive {line} --out {name}.py")
+            free = name == "advance_to"  # only the words themselves are taken
+            assert done.code == (0 if free else 2), name
+            assert free or (done.err.count("\n") == 1 and repr(name) in done.err and not done.out)
+            assert (tmp_path / f"{name}.py").exists() == free
+    for name in ("phi", "solver", "step", "diffode"):
+        assert run(f"new {name}.py").code == 2
+        assert not (tmp_path / f"{name}.py").exists()
+
+
 # --- compare, law, sample ---
 
 

@@ -69,8 +69,11 @@ def derive(
     if out is not None:
         scaffold.check(out, force)
     found = solve(family, **{key: value for key, value in given.items() if value is not None})
+    program = "" if out is None else replace(found, name=out.stem).source()
+    if out is not None:
+        scaffold.check_name(out, program)
     terminal.say(found.latex() if latex else str(found))
     if out is not None:
-        files.write_text(out, replace(found, name=out.stem).source())
+        files.write_text(out, program)
         terminal.say(f"wrote {out}; next: diffode verify {out}")
     return 0

@@ -141,6 +141,8 @@ def _parameters(
             **{name: value for name, value in structure.items() if value is not None},
         )
         program = None if out is None else found.source(out.stem)
+        if out is not None and program is not None:
+            scaffold.check_name(out, program)
         certificate = found.certificate
     files.write_json(json, found.as_dict() if json is not None else None)
     if json != files.STDOUT:
