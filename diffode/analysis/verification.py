@@ -277,7 +277,8 @@ def _started(slope: Slope, solver: Solver, checks: list[Check]) -> Check:
     found = [check.value for check in checks if check.name in ("order_proof", "order_mixture")]
     known = (round(value) for value in found if value is not None and isfinite(value))
     true_order = min([solver.reaches or solver.order, *known])
-    if converges and slope.value < true_order - MARGIN:
+    starts = solver.history or probe(solver).memory.named
+    if starts and converges and slope.value < true_order - MARGIN:
         detail += f", which cost it order {true_order:g}"
     verdict = "PASS" if converges else "INCONCLUSIVE" if not isfinite(slope.value) else "FAIL"
     return Check("order_started", verdict, slope.value, None, window, detail, slope)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from diffode.errors import DiffodeError, SolverError
+from diffode.kinds import package_of, shown
 from diffode.plan import Combine, Linear, Plan, Row, reads
 from diffode.trace.recorder import Grid, Memory, Rule, Tracer
 from diffode.trace.step import Step, one_step_limit
@@ -61,7 +62,15 @@ def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
     tracer.index = i
     step = Step(tracer, x, tracer.grid.levels[i], tracer.grid.levels[i + 1], i)
     if not (step.now.singular or step.next.singular):
-        return _returned(tracer, tracer.rule(step))
+        try:
+            return _returned(tracer, tracer.rule(step))
+        except ZeroDivisionError as problem:
+            if package_of(step.now.lam) != "float":
+                raise
+            raise SolverError(
+                f"{tracer.rule.name}: the formula divides by zero at step {i} (t={shown(step.now.t)} → "
+                f"{shown(step.next.t)}); the values of its options may be excluded"
+            ) from problem
     saved = tracer.snapshot()
     result: Any = None
     problem: Exception | None = None

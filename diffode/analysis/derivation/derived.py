@@ -108,6 +108,12 @@ class Derivation:
         """What must not be 0: the polynomials in the free parameters by which weights are divided."""
         return poles(self.coefficients, self.free)
 
+    @property
+    def idle(self) -> list[Expr]:
+        """The free weights of stages that are 0 as they stand: evaluations that are made for nothing."""
+        own = [f"b_{i}" for i, _ in enumerate(self.stages, 2)]
+        return [x for x, value in self.defaults.items() if value == 0 and x.name in own]
+
     def latex(self) -> str:
         """The formula and its weights, an `aligned` block."""
         return latex(self)
@@ -127,10 +133,15 @@ class Derivation:
         if self.defaults:
             kept = ", ".join(f"{x} (now {value})" for x, value in self.defaults.items())
             lines.append(f"free: {kept}")
+            lines += [f"{x} = 0: its evaluation changes nothing until {x} is set" for x in self.idle]
             lines += [f"not where {text(pole)} = 0" for pole in self.excluded]
         else:
             lines.append("free: nothing")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        kept = f", free {', '.join(map(str, self.free))}" if self.free else ""
+        return f"<derivation {self.name}: order {self.order}, prediction {self.prediction!r}{kept}>"
 
     # --- how the step reads ---
 

@@ -15,7 +15,9 @@ from diffode.analysis.derivation.options import (
     Expr,
     Values,
     check,
+    check_length,
     exponent,
+    left_over,
     names_among,
     noise_level,
     one_of,
@@ -35,6 +37,7 @@ def exp_multistep(
     stochastic: Values = None,
     history: int | None = None,
     conditions: str = "strong",
+    free: Values = None,
     *,
     command: str = "",
 ) -> Derivation:
@@ -43,6 +46,7 @@ def exp_multistep(
     Parameters
     ----------
     order : int
+        At most 7; 8 on uniform steps.
     prediction : {"x0", "eps"}
     variable : {"lambda"}
         For others see `adams`.
@@ -54,9 +58,13 @@ def exp_multistep(
     conditions : {"strong", "weak", "bh1", "bh2", "midpoint"}
         Whether the highest condition holds for every z, or at z = 0 alone: with φ_{p−1}/p for φ_p (weak, which is
         "midpoint" and "bh2"), or with 1/p! (bh1).
+    free : names, optional
+        Weights that stay options of the solver: those that the conditions leave over, which stay so unasked.
     """
     one_of("exp-multistep", "variable", variable, ("lambda",), "for others derive adams")
-    return _multistep("exp-multistep", order, prediction, "lambda", steps, stochastic, history, conditions, command)
+    return _multistep(
+        "exp-multistep", order, prediction, "lambda", steps, stochastic, history, conditions, free, command
+    )
 
 
 def adams(
@@ -65,6 +73,7 @@ def adams(
     prediction: str = "eps",
     steps: str = "variable",
     history: int | None = None,
+    free: Values = None,
     *,
     command: str = "",
 ) -> Derivation:
@@ -78,10 +87,12 @@ def adams(
     prediction : {"eps"}
     steps : {"variable", "uniform"}
     history : int, optional
+    free : names, optional
+        As for `exp_multistep`.
     """
     one_of("adams", "variable", variable, LETTER)
     one_of("adams", "prediction", prediction, ("eps",), "for data prediction derive exp-multistep")
-    return _multistep("adams", order, prediction, variable, steps, None, history, "strong", command)
+    return _multistep("adams", order, prediction, variable, steps, None, history, "strong", free, command)
 
 
 def _multistep(
@@ -93,15 +104,18 @@ def _multistep(
     stochastic: Values,
     history: int | None,
     kind: str,
+    free: Values,
     command: str,
 ) -> Derivation:
     check(family, order, prediction, steps)
+    check_length(family, order, steps)
     history = order - 1 if history is None else history
     if history < order - 1:
         raise SolverError(
             f"{family}: order {order} needs {order - 1} past values; with history={history} the conditions bound the "
             f"order by {history + 1}"
         )
+    left_over(family, free, [f"b_{k}" for k in range(history + 1)], order)
     top = top_condition(family, kind, order)
     tau, defaults = noise_level(stochastic)
     z = exponent(variable, prediction, tau)
@@ -111,11 +125,11 @@ def _multistep(
         nodes = [-r for r in past_ratios(depth, steps)]
         wanted = targets_in(variable, min(depth + 1, order), z, top)
         used = conditions("b", [0, *nodes], wanted)
-        weights, free = solve(used, [f"b_{k}" for k in range(depth + 1)])
+        weights, left = solve(used, [f"b_{k}" for k in range(depth + 1)])
         tables.append({"b": list(weights.values())})
-        defaults.update(dict.fromkeys(free, sp.S.Zero))
+        defaults.update(dict.fromkeys(left, sp.S.Zero))
     moments = order if variable in ("t", "sigma") else 0
-    noise = "" if tau is None else ", with noise"
+    noise = "" if tau is None else f", with noise (weak order {min(order, 2)})"
     return Derivation(
         family, command, rule_name(family, order, variable), tables=tuple(tables), conditions=tuple(used),
         title=f"Exponential Adams–Bashforth of order {order} in {LETTER[variable]} on the {WHAT[prediction]}{noise}.",
@@ -158,6 +172,7 @@ def predictor_corrector(
     """
     family = "predictor-corrector"
     check(family, order, prediction, steps)
+    check_length(family, order, steps)
     one_of(family, "variable", variable, ("lambda", "rho"))
     if variable == "rho":
         one_of(family, "prediction", prediction, ("eps",), 'for data prediction take variable="lambda"')
@@ -185,7 +200,7 @@ def predictor_corrector(
         tables.append({"p": row_p, "c": row_c})
         used = used_p + used_c
     defaults.update((sp.Symbol(name), sp.S.Zero) for name in kept)
-    noise = "" if tau is None else ", with noise"
+    noise = "" if tau is None else f", with noise (weak order {min(order, 2)})"
     return Derivation(
         family, command, rule_name(family, order, variable), tables=tuple(tables), conditions=tuple(used),
         title=f"Predictor through {p} and corrector through {q} values in {LETTER[variable]} ({mode}), order {order}, "

@@ -142,7 +142,7 @@ class Optimum:
             lines.append(f"  {self.formula}")
         lines += [f"  {name} lies at an end of its range {_span(self.ranges[name])}" for name in self.edges]
         if self.objective == "error-constant" and self.after == 0:
-            lines.append("  the error constants vanish: the order is higher by one")
+            lines.append("  the error constants vanish: on equal steps in λ the order is higher by one")
         return "\n".join(lines)
 
 

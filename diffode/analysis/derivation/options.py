@@ -17,6 +17,8 @@ Expr = Any
 Values = str | float | Sequence[Any] | None
 
 TOPS = {"strong": "exact", "weak": "weak", "bh2": "weak", "midpoint": "weak", "bh1": "constant"}
+LONGEST = 7
+"""The highest order through past values on variable steps; its file has 16 kB, and each more takes 5 times as long."""
 PREDICTIONS, STEPS = ("x0", "eps"), ("variable", "uniform")
 LETTER = {"lambda": "λ", "rho": "ρ", "t": "t", "sigma": "σ"}
 CLAIM = {"lambda": "lam"}
@@ -31,6 +33,15 @@ def check(family: str, order: int, prediction: str, steps: str) -> None:
         raise SolverError(f"{family}: order {order} is beyond what is derived; the highest is 8")
     one_of(family, "prediction", prediction, PREDICTIONS)
     one_of(family, "steps", steps, STEPS)
+
+
+def check_length(family: str, order: int, steps: str) -> None:
+    """Raise SolverError where weights through past values at steps of any ratios are too many terms."""
+    if order > LONGEST and steps == "variable":
+        raise SolverError(
+            f"{family}: order {order} on variable steps takes minutes to solve, and its weights fill pages; the "
+            f"highest is {LONGEST}, or take steps=uniform"
+        )
 
 
 def one_of(family: str, option: str, value: str, allowed: Any, remedy: str = "") -> None:
@@ -122,6 +133,16 @@ def listed(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def left_over(family: str, free: Values, weights: Sequence[str], met: int, besides: Sequence[str] = ()) -> list[str]:
+    """The names in `free`, each of a parameter besides the weights, or of a weight beyond the conditions met."""
+    known = [*besides, *weights[met:]]
+    for name in [] if free is None else listed(free):
+        if name in weights[:met] or not known:
+            remedy = f"free are {', '.join(known)}" if known else "more history or a lower order leaves weights free"
+            raise SolverError(f"{family}: {name} cannot stay free, {met} conditions fix {met} weights; {remedy}")
+    return names_among(family, free, known)
 
 
 def names_among(family: str, free: Values, known: Sequence[str]) -> list[str]:

@@ -14,7 +14,9 @@ from diffode.analysis.derivation.options import (
     Expr,
     Values,
     check,
+    check_length,
     exponent,
+    left_over,
     one_of,
     past_ratios,
     rule_name,
@@ -48,7 +50,7 @@ def exp_rk(
     nodes : numbers, optional
         c_2, c_3 (1/2; 1/3, 2/3).
     free : names, optional
-        Those of c2, c3 that stay options of the solver.
+        Those of c2, c3 that stay options of the solver; weights that the conditions leave over stay so unasked.
     conditions : {"strong", "weak", "bh1", "bh2", "midpoint"}
         Whether the highest condition holds for every z (stiff order p) or at z = 0 only; see `exp_multistep`.
     """
@@ -111,8 +113,11 @@ def _hybrid(
             f"{family}: order {order} is too high for {stages} stage{'s' * (stages > 1)}{past}: the conditions bound "
             f"it by {stages + history}"
         )
+    check_length(family, order, steps)
     top = top_condition(family, kind, order)
-    c, defaults = stage_nodes(family, stages, nodes, free)
+    movable = [f"c{i}" for i in range(2, stages + 1)]
+    kept = left_over(family, free, _stage_names(stages, history)["b"], order, movable)
+    c, defaults = stage_nodes(family, stages, nodes, [name for name in kept if name in movable])
     z = exponent(variable, prediction, None)
     tables: list[dict[str, list[Expr]]] = []
     used: list[Condition] = []

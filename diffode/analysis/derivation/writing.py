@@ -199,10 +199,11 @@ def _template(name: str) -> Any:
 def latex(derived: Derivation) -> str:
     """The formula, and its weights, as an `aligned` block."""
     lines = [*derived.equations_latex]
-    lines += [rf"{sp.latex(sp.Symbol(name))} &= {sp.latex(value)}" for name, value in derived.coefficients.items()]
+    fixed = {name: value for name, value in derived.coefficients.items() if value != sp.Symbol(name)}
+    lines += [rf"{sp.latex(sp.Symbol(name))} &= {sp.latex(value)}" for name, value in fixed.items()]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
 def weights_text(coefficients: Mapping[str, Expr]) -> list[str]:
-    """b_0 = …, one line for each weight."""
-    return [f"{name} = {text(value)}" for name, value in coefficients.items()]
+    """b_0 = …, one line for each weight that is not free."""
+    return [f"{name} = {text(value)}" for name, value in coefficients.items() if value != sp.Symbol(name)]

@@ -21,9 +21,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import PRIME, RoundedLiteral, reconstructed, residue
 from diffode.analysis.order.trees import Tree, density
+from diffode.errors import PlanError
 from diffode.solvers import Solver, get_solver
 
 
@@ -192,6 +194,8 @@ def prove_order(
     2 fails the tree [λλ] at h^3: the quadrature Σ b c^2 is 1/6, should be 1/3
     """
     highest = highest or ceil(solver.order) + 1
+    if not probe(solver).is_deterministic:
+        raise PlanError(f"{solver.name} draws noise; its order is measured, not proved")
     if solver.options.get("variable") is not None and not solver.history:
         from diffode.analysis.order.butcher import prove_by_tableau
 
