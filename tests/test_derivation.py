@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,53 @@ def test_latex_and_text() -> None:
     assert text(Phi(2, -sp.Symbol("h"))) == "φ_2(-h)"
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "name"),
+    [
+        ("exp-multistep", dict(order=2, history=2), "b_2"),
+        ("adams", dict(order=1, history=1), "b_1"),
+        ("hybrid", dict(order=2), "b_2"),
+        ("exp-rk", dict(stages=3, order=2), "b_3"),
+    ],
+)
+def test_a_weight_left_over_may_be_named(family: str, options: dict[str, Any], name: str) -> None:
+    plain, named = derive(family, **options), derive(family, **options, free=name)
+    assert plain.coefficients == named.coefficients
+    assert [x.name for x in named.free] == [name]
+    for shown in (str(plain), plain.latex(), plain.source()):
+        assert f"{name} = {name}" not in shown
+        assert f"{name} &= {name}" not in shown
+    idle = f"{name} = 0: its evaluation changes nothing until {name} is set"
+    assert (idle in str(plain)) == bool(plain.stages)
+    if plain.stages:
+        moved = plain.solver.configure(**{name: 0.25})
+        assert largest_gap(plain.solver, moved) > 1e-3
+        plan = plain.solver.plan(de.TimeGrid(de.VP(), lam=np.array([-1.0, -0.6, 0.0, 0.3])))
+        wasted = [row.out for row in plan.rows if isinstance(row, Evaluate)][-1]
+        assert in_evaluations(plan)[-1].get(wasted, 0.0) == 0.0
+
+
+def test_free_nodes_and_weights_together() -> None:
+    assert {x.name for x in derive("exp-rk", stages=2, order=1, free="c2,b_2").free} == {"c2", "b_2"}
+
+
+def test_equal_steps_reach_order_8() -> None:
+    assert derive("exp-multistep", order=8, steps="uniform").order == 8
+
+
+def test_shown_in_one_line() -> None:
+    found = derive("exp-multistep", order=2, history=2)
+    assert repr(found) == "<derivation exp_multistep_2: order 2, prediction 'x0', free b_2>"
+
+
+def test_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["derive", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    defaults = {name: signature(family).parameters.get("conditions") for name, family in FAMILIES.items()}
+    apart = {name: given.default for name, given in defaults.items() if given and given.default != "strong"}
+    assert f"default: strong; {', '.join(f'{name}: {kind}' for name, kind in apart.items())}" in said
+
+
 def test_every_family_says_what_it_is() -> None:
     for name in FAMILIES:
         found = derive(name)
@@ -241,6 +289,16 @@ def test_every_family_says_what_it_is() -> None:
         ("hybrid", dict(stages=2, history=1, order=4), "too high for 2 stages and 1 past value"),
         ("exp-multistep", dict(order=3, history=1), "bound the order by 2"),
         ("exp-multistep", dict(order=3, conditions="bh1"), "Σ b n^2/2! = 1/3!"),
+        (
+            "exp-multistep",
+            dict(order=2, history=2, free="b_1"),
+            "b_1 cannot stay free, 2 conditions fix 2",
+        ),
+        ("adams", dict(order=2, free="b_1"), "more history or a lower order leaves weights free"),
+        ("exp-rk", dict(free="b_2"), "free are c2"),
+        ("exp-multistep", dict(order=8), "order 8 on variable steps takes minutes"),
+        ("adams", dict(order=8), "the highest is 7, or take steps=uniform"),
+        ("predictor-corrector", dict(order=8), "order 8 on variable steps"),
         ("exp-multistep", dict(order=0), "order must be a whole number"),
         ("exp-multistep", dict(prediction="v"), "prediction must be x0 or eps"),
         ("exp-multistep", dict(stochastic="much"), "stochastic must be a number"),

@@ -10,7 +10,15 @@ import typer
 
 from diffode.cli import files, scaffold, terminal
 
-Order = Annotated[int | None, typer.Option("--order", metavar="P", help="The order wanted.")]
+Order = Annotated[
+    int | None,
+    typer.Option(
+        "--order",
+        metavar="P",
+        help="The order wanted. [default: 3; exp-rk, hybrid: the highest that there is; reversible: 2]  At most 7 on "
+        "variable steps, 8 on uniform ones.",
+    ),
+]
 Prediction = Annotated[str | None, typer.Option("--prediction", metavar="D", help="x0 or eps.")]
 Variable = Annotated[
     str | None, typer.Option("--variable", metavar="V", help="lambda, rho, t or sigma: what the polynomial is in.")
@@ -20,9 +28,22 @@ Stages = Annotated[int | None, typer.Option("--stages", metavar="N", help="Evalu
 History = Annotated[int | None, typer.Option("--history", metavar="K", help="Past values used.")]
 Nodes = Annotated[str | None, typer.Option("--nodes", metavar="C2,C3", help="Where the stages sit.")]
 Beta = Annotated[str | None, typer.Option("--beta", metavar="B", help="Weight of the newest output.")]
+Free = Annotated[
+    str | None,
+    typer.Option(
+        "--free",
+        metavar="c2,c3",
+        help="Parameters that stay options of the solver: nodes (exp-rk, hybrid), weights (predictor-corrector), beta "
+        "(momentum). Weights beyond the conditions are free unasked.",
+    ),
+]
 Conditions = Annotated[
     str | None,
-    typer.Option("--conditions", metavar="C", help="strong, weak (midpoint, bh2) or bh1: the highest condition."),
+    typer.Option(
+        "--conditions",
+        metavar="C",
+        help="strong, weak (midpoint, bh2) or bh1: how the highest condition holds. [default: strong; exp-rk: weak]",
+    ),
 ]
 
 
@@ -44,9 +65,7 @@ def derive(
     stages: Stages = None,
     history: History = None,
     nodes: Nodes = None,
-    free: Annotated[
-        str | None, typer.Option("--free", metavar="c2,c3", help="Parameters that stay options of the solver.")
-    ] = None,
+    free: Free = None,
     predictor: Annotated[int | None, typer.Option("--predictor", metavar="P", help="Values it weighs.")] = None,
     corrector: Annotated[int | None, typer.Option("--corrector", metavar="Q", help="Values it weighs.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", metavar="M", help="PEC or PECE.")] = None,
