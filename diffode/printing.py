@@ -13,6 +13,9 @@ from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, N
 
 _TITLE = "{solver}{of} {steps} steps, {nfe} evaluations, {kind}, {live} arrays at once"
 
+_FAR = 60
+"""Columns; where a sum of registers is longer, what is said of evaluations stands near them, not beyond the sum."""
+
 
 def table(plan: Plan) -> str:
     """The rows as aligned lines: register, what it is, and for an evaluation where.
@@ -33,6 +36,8 @@ def table(plan: Plan) -> str:
     lines = [(name, "input", "") for name in plan.inputs] + [_line(row) for row in plan.rows]
     name_width = max(cell_len(name) for name, _, _ in lines)
     text_width = max(cell_len(text) for _, text, _ in lines)
+    if text_width > _FAR:
+        text_width = max((cell_len(text) for _, text, where in lines if where), default=0)
     body = [
         f"  {' ' * (name_width - cell_len(name))}{name}  {text}{' ' * (text_width - cell_len(text))}  {where}".rstrip()
         for name, text, where in lines

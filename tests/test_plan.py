@@ -324,6 +324,15 @@ def test_the_table_has_every_row_in_columns(plan: Plan) -> None:
     assert all(name in texts[row.out].split(row.out, 1)[1] for row in plan for name in reads(row))
 
 
+def test_places_stand_near_evaluations_where_sums_are_long() -> None:
+    rows = [Evaluate(f"d{i}", "x0", HIGH, "eps") for i in range(3)]
+    names = [row.out for row in rows] * 12
+    long = Plan([*rows, Combine("x1", tuple((1 / 3, name) for name in names))], ("x0",), ("x0", "x1"), (HIGH, LOW))
+    lines = str(long).splitlines()
+    assert max(map(len, lines)) > 200
+    assert {line.index("at t=") for line in lines if "at t=" in line} == {len("  d0  eps(x0)  ")}
+
+
 @pytest.mark.parametrize("plan", shown(), ids=lambda plan: f"{plan.solver}-{len(plan)}")
 def test_latex_has_every_register_and_balanced_braces(plan: Plan) -> None:
     latex = plan.latex()

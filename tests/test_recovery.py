@@ -340,11 +340,19 @@ def test_single_precision_is_told_from_nonlinearity() -> None:
     def single(model: Any, x: np.ndarray) -> np.ndarray:
         return k_dpmpp_2m(lambda x, t: model(x.astype(np.float64), t), x.astype(np.float32)).astype(np.float64)
 
-    with pytest.raises(de.SolverError, match="tolerance"):
+    with pytest.raises(
+        de.SolverError, match=r"seems to compute in float32: .* by \d\.\de-0[78] .* give tolerance=1e-4"
+    ):
         de.recover(single, de.EDM(), prediction="x0")
     found = de.recover(single, de.EDM(), prediction="x0", tolerance=1e-5)
     assert 1e-9 < found.precision < 1e-6
     assert found.matches()[0].exact
+
+    def clipped(model: Any, x: np.ndarray) -> np.ndarray:
+        return single(lambda x, t: np.clip(model(x, t), -1e2, 1e2), x)
+
+    with pytest.raises(de.SolverError, match=r"not linear .* of size 1000"):
+        de.recover(clipped, de.EDM(), prediction="x0", tolerance=1e-4)
 
 
 # --- order from outside ---------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SIZES = (1.0, 1e3, 1e-3)
 """Of the random outputs with which linearity is tested: clipping shows at large ones, a floor at small ones."""
 
+SINGLE = 1e-5
+"""Differences below this, relative to the terms, are what rounding to float32 leaves; clipping makes larger ones."""
+
 
 @dataclass(frozen=True, eq=False)
 class Recovered(Plan):
@@ -111,7 +114,7 @@ def recover(
         For a scheduler, what its timesteps are set to.
     tolerance : float, optional
         Relative difference between what the table says and what the sampler does that counts as round-off: 1e-9, and
-        1e-4 for a scheduler. A sampler that computes in single precision needs 1e-5.
+        1e-4 for a scheduler. A sampler that computes in single precision needs 1e-4.
     name : str, optional
         The plan's title.
 
@@ -264,6 +267,12 @@ class _Box:
             bad = np.flatnonzero(residual.max(axis=1) > self.tolerance)
             if len(bad):
                 i, at = int(bad[0]), int(np.argmax(residual[bad[0]]))
+                if residual.max() < SINGLE:
+                    raise SolverError(
+                        f"recover: the sampler seems to compute in float32: with random outputs of size {size:g}, "
+                        f"{_where(i, count)} differs from what the coefficients give by {residual[i, at]:.1e} of its "
+                        f"terms, where tolerance={self.tolerance:g}; give tolerance=1e-4"
+                    )
                 raise SolverError(
                     f"recover: the sampler is not linear in the model's output: with random outputs of size {size:g}, "
                     f"{_where(i, count)} is {actual[i, at]:.6g}, where the coefficients found with outputs of size 1 "
