@@ -131,10 +131,15 @@ def test_verify_writes_a_proof(run, tmp_path: Path):
     assert checker.check(json.loads((tmp_path / "proof.json").read_text(encoding="utf-8"))).startswith(
         "ddim has order 1"
     )
-    for words, reason in (("ddim euler", "a file holds one proof"), ("ddpm", "draws noise")):
+    for words, reason in (
+        ("ddim euler", "a file holds one proof"),
+        ("ddpm", "draws noise"),
+        ("fehlberg8", "by the conditions of its tableau, for which no file is written"),
+    ):
         refused = run(f"verify {words} --proof other.json")
         assert refused.code == 2
         assert reason in refused.err
+        assert not refused.out  # before the work
         assert not (tmp_path / "other.json").exists()
 
 

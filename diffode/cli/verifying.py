@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ def verify(
     Exit code: 0 when every verdict is PASS, 1 when one is FAIL, 2 for bad input, 3 when some are INCONCLUSIVE and none
     FAIL.
     """
+    from diffode.analysis.order.butcher import tableau_for
     from diffode.analysis.order.fixed_point import probe
     from diffode.analysis.verification import verify
     from diffode.process import named
@@ -43,6 +45,11 @@ def verify(
         raise DiffodeError(f"--proof {proof}: a file holds one proof; verify the {len(chosen)} solvers one by one")
     if proof is not None and not probe(chosen[0]).is_deterministic:
         raise DiffodeError(f"--proof {proof}: {chosen[0].name} draws noise, so its order is measured, not proved")
+    if proof is not None and tableau_for(chosen[0], ceil(chosen[0].order) + 1) is not None:
+        raise DiffodeError(
+            f"--proof {proof}: the order of {chosen[0].name} is proved by the conditions of its tableau, for which no "
+            "file is written; leave out --proof"
+        )
     if report is not None:
         inputs.require("matplotlib", "plot")
         files.check_folder(report)

@@ -166,6 +166,17 @@ def _expansions(plan: Plan) -> dict[str, tuple[Any, dict[str, Any]]]:
     return held
 
 
+def tableau_for(solver: Solver, highest: int) -> ButcherTable | None:
+    """The tableau by whose conditions a rule is proved to an order, where the test problems of `proof` are not quick.
+
+    Of such a proof no file is written.
+    """
+    if solver.options.get("variable") is None or solver.history:
+        return None
+    table = butcher_table(solver)
+    return None if table is None or (table.rational and highest <= _QUICK) else table
+
+
 def prove_by_tableau(
     solver: Solver, highest: int, spacing: str, variable: str, always: bool = False
 ) -> TableauProof | None:
@@ -190,8 +201,8 @@ def prove_by_tableau(
     >>> print(proof.order, proof.failures[0])
     4 fails the tree [ττττ] at h^5: its weight is 7/36, should be 1/5
     """
-    table = butcher_table(solver)
-    if table is None or (table.rational and highest <= _QUICK and not always):
+    table = butcher_table(solver) if always else tableau_for(solver, highest)
+    if table is None:
         return None
     with mpmath.workdps(DIGITS):
         found = classical_conditions(table, highest)
