@@ -83,6 +83,9 @@ def test_own_variables():
     for name, variable in (("rk4_lambda", "lam"), ("heun_lambda", "lam"), ("rk4_t", "rho"), ("ddim", "rho")):
         rule = de.get_solver(name)
         assert recursion(rule, variable=variable).coefficients == recursion(rule).coefficients
+    for name in ("rk4_lambda", "heun_lambda"):
+        rule = de.get_solver(name)
+        assert recursion(rule, variable="lambda") == recursion(rule, variable="lam")
     with pytest.raises(PlanError, match="dpm_solver_2m on equal steps in lam depends on their length"):
         de.stability("dpm_solver_2m", variable="lam")
     with pytest.raises(PlanError, match="dpmpp_2m is not the same at every one of equal steps in rho"):
@@ -253,6 +256,36 @@ def test_plots(tmp_path, suffix, dark):
     save(regions(drawn, dark=dark), tmp_path / f"regions{suffix}", dark=dark)
     drawn[0].plot(tmp_path / f"one{suffix}", dark=dark)
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+
+
+def test_no_two_methods_look_alike():
+    from diffode.analysis.stability.plots import draw
+    from diffode.analysis.style import figure
+
+    names = ["ddim", "heun", "rk4", "ssprk3", "lms", "dpmpp_2m", "unipc_2", "ghvb_2.5", "dpmpp_2s"]
+    drawn = [de.stability(name, ch=ch, points=30) for name in names for ch in (0.0, 0.5)]
+    handles = draw(figure(400, 300).add_subplot(), drawn)
+    found = [(handle.get_edgecolor(), str(handle.get_linestyle())) for handle in handles]
+    assert len(set(found)) == len(found) == 18
+
+
+def test_both_ends_of_an_interval(run):
+    low, high = de.stability("dpmpp_2m", ch=1.0).real_bounds
+    assert low < 0 < high
+    said = run("stability dpmpp_2m --ch 1").out
+    assert f"[{low:.10g}, {high:.10g}]" in said
+    assert f"[{low:.6g}, {high:.6g}]" in repr(de.stability("dpmpp_2m", ch=1.0))
+    assert "[" not in run("stability dpmpp_2m").out
+
+
+def test_a_method_that_does_not_converge_is_named():
+    with pytest.raises(DiffodeError, match=r"x is inconsistent: ρ\(1\) = 1"):
+        de.stability(multistep([-1, 2], [1, 1], "x"))
+    assert "not zero-stable" not in repr(de.stability(multistep([-1, 1], [1], "euler")))
+    double = de.stability(multistep([1, -2, 1], [0, -1, 1], "double"))  # (w − 1)² − z (w² − w): consistent
+    growing = de.stability(multistep([2, -3, 1], [-1, 0], "growing"))
+    assert not double.zero_stable
+    assert all("not zero-stable" in repr(region) for region in (double, growing))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def stability(
     """Linear or semilinear stability: exact intervals, the angle of A(α), and a picture.
 
     A rule without exponentials is tested on y' = z y in its own variable, one with exponentials in the limit of that as
-    its linear part vanishes, or with it at --ch. The real interval is a length: [-length, 0] at --ch 0.
+    its linear part vanishes, or with it at --ch. The real interval is a length: [-length, 0] at --ch 0; elsewhere both
+    ends are printed.
     """
     from diffode.analysis.stability import stability
 
@@ -81,6 +82,8 @@ def _remarks(found: list[Region], ch: float) -> Iterator[str]:
     from diffode.analysis.stability.reading import sampling_sign
 
     for region in found:
+        if not region.zero_stable:
+            yield f"{region.solver} is not zero-stable: errors grow however small the steps are"
         if region.rule is not None and not probe(region.rule).is_deterministic:
             yield (
                 f"{region.solver} draws noise: this is its drift part, the stability of the mean; for the variance see "
@@ -107,10 +110,17 @@ def show(found: list[Region]) -> None:
     table = terminal.table(("solver", "real", "imaginary", "A(α)", "P(w, z)"), right=("real", "imaginary", "A(α)"))
     for region in found:
         angle = f"{region.a_alpha:.4g}°" if region.a_alpha else "–"
-        lengths = (_length(region.real_interval), _length(region.imaginary_interval))
+        real = _ends(*region.real_bounds) if region.recursion.ch else _length(region.real_interval)
+        lengths = (real, _length(region.imaginary_interval))
         table.add_row(region.solver, *lengths, angle, str(region.recursion))
     terminal.show(table)
 
 
 def _length(value: float) -> str:
-    return "∞" if isinf(value) else f"{value:.10g}"
+    return f"{'-' if value < 0 else ''}∞" if isinf(value) else f"{value:.10g}"
+
+
+def _ends(low: float, high: float) -> str:
+    """An interval, open where it has no end."""
+    left, right = "(" if isinf(low) else "[", ")" if isinf(high) else "]"
+    return f"{left}{_length(low)}, {_length(high)}{right}"

@@ -14,12 +14,11 @@ import sympy as sp
 
 from diffode.analysis.derivation.conditions import Condition, poles
 from diffode.analysis.derivation.writing import latex, source, text, weights_text
+from diffode.kinds import WORDS
 from diffode.solvers import Solver
 from diffode.symbolic import H
 
 Expr = Any
-
-_LEVELS = {"lambda": "lam"}
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class Derivation:
 
     @property
     def level(self) -> str:
-        return _LEVELS.get(self.variable, self.variable)
+        return WORDS.get(self.variable, self.variable)
 
     def gain(self, level: str) -> Expr:
         """K of the step to a level, in the names of the solver file."""

@@ -7,7 +7,6 @@ import sympy as sp
 from diffode.analysis.derivation.conditions import Condition, solve, targets
 from diffode.analysis.derivation.derived import Derivation
 from diffode.analysis.derivation.options import (
-    CLAIM,
     LETTER,
     WHAT,
     Expr,
@@ -22,6 +21,7 @@ from diffode.analysis.derivation.options import (
 )
 from diffode.analysis.derivation.writing import text
 from diffode.errors import SolverError
+from diffode.kinds import WORDS
 
 
 def momentum(
@@ -71,7 +71,7 @@ def momentum(
         family, command, rule_name(family, order, variable), tables=tuple(tables), conditions=tuple(used),
         title=f"Momentum of order {order} on equal steps in {LETTER[variable]}, on the {WHAT[prediction]}.",
         order=order, prediction=prediction, variable=variable, names={"b": [f"b_{j}" for j in range(order)]},
-        history=order - 1, defaults={symbol: value} if kept else {}, uniform=CLAIM.get(variable, variable),
+        history=order - 1, defaults={symbol: value} if kept else {}, uniform=WORDS.get(variable, variable),
         momentum=weight,
     )  # fmt: skip
 
@@ -119,5 +119,5 @@ def reversible(
         title=f"Reversible two-step formula of order {order} in {LETTER[variable]} on the {WHAT[prediction]}.",
         tables=({"b": [targets(1, z)[0]]}, {"w": [weights["w_past"]], "b": [weights["b_0"]]}),
         names={"w": ["w_past"], "b": ["b_0"]}, variable=variable, history=1, template="reversible",
-        uniform=CLAIM.get(variable, variable) if steps == "uniform" else None,
+        uniform=WORDS.get(variable, variable) if steps == "uniform" else None,
     )  # fmt: skip

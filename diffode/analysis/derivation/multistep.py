@@ -9,7 +9,6 @@ import sympy as sp
 from diffode.analysis.derivation.conditions import Condition, conditions, solve, targets
 from diffode.analysis.derivation.derived import Derivation
 from diffode.analysis.derivation.options import (
-    CLAIM,
     LETTER,
     WHAT,
     Expr,
@@ -27,6 +26,7 @@ from diffode.analysis.derivation.options import (
     top_condition,
 )
 from diffode.errors import SolverError
+from diffode.kinds import WORDS
 
 
 def exp_multistep(
@@ -135,7 +135,7 @@ def _multistep(
         title=f"Exponential Adams–Bashforth of order {order} in {LETTER[variable]} on the {WHAT[prediction]}{noise}.",
         order=order, prediction=prediction, variable=variable, names={"b": [f"b_{k}" for k in range(history + 1)]},
         history=history, defaults=defaults, tau=tau, moments=moments,
-        uniform=CLAIM.get(variable, variable) if steps == "uniform" and history else None,
+        uniform=WORDS.get(variable, variable) if steps == "uniform" and history else None,
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def predictor_corrector(
         f"on the {WHAT[prediction]}{noise}.",
         order=order, prediction=prediction, variable=variable, history=history, defaults=defaults, tau=tau,
         names=weights,
-        uniform=CLAIM.get(variable, variable) if steps == "uniform" and history else None,
+        uniform=WORDS.get(variable, variable) if steps == "uniform" and history else None,
         corrected=True, pec=mode == "PEC",
     )  # fmt: skip
 

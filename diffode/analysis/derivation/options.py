@@ -21,7 +21,6 @@ LONGEST = 7
 """The highest order through past values on variable steps; its file has 16 kB, and each more takes 5 times as long."""
 PREDICTIONS, STEPS = ("x0", "eps"), ("variable", "uniform")
 LETTER = {"lambda": "λ", "rho": "ρ", "t": "t", "sigma": "σ"}
-CLAIM = {"lambda": "lam"}
 WHAT = {"x0": "data prediction", "eps": "noise prediction"}
 
 

@@ -9,7 +9,6 @@ import sympy as sp
 from diffode.analysis.derivation.conditions import Condition, Conditions, conditions, power, solve, targets
 from diffode.analysis.derivation.derived import Derivation
 from diffode.analysis.derivation.options import (
-    CLAIM,
     WHAT,
     Expr,
     Values,
@@ -24,6 +23,7 @@ from diffode.analysis.derivation.options import (
     top_condition,
 )
 from diffode.errors import SolverError
+from diffode.kinds import WORDS
 from diffode.symbolic import H
 
 
@@ -136,7 +136,7 @@ def _hybrid(
         title=f"{what}{inner} of order {order} with {stages} stage{plural} on the {WHAT[prediction]}.",
         order=order, prediction=prediction, variable=variable, names=_stage_names(stages, history), history=history,
         stages=tuple(c), defaults=defaults,
-        uniform=CLAIM.get(variable, variable) if steps == "uniform" and history else None,
+        uniform=WORDS.get(variable, variable) if steps == "uniform" and history else None,
     )  # fmt: skip
 
 

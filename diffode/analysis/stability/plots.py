@@ -60,7 +60,7 @@ def regions(
 
 def draw(axes: Any, found: Sequence[Region], colours: Sequence[str] = tuple(COLOURS.values())) -> list[Any]:
     """Regions on given axes, inside `look()`; returns what stands for each in a legend."""
-    handles = [_draw(axes, region, n, colours[n % len(colours)]) for n, region in enumerate(found)]
+    handles = [_draw(axes, region, *_look(n, colours)) for n, region in enumerate(found)]
     across, up = _ranges(found)
     axes.set(
         xlim=(min(r[0] for r in across), max(r[1] for r in across)),
@@ -88,14 +88,20 @@ def _words(found: Sequence[Region]) -> tuple[str, list[str]]:
     return title, [a if alike else b if same else f"{a}, {b}" for a, b in both]
 
 
-def _draw(axes: Any, region: Region, n: int, colour: str) -> Any:
+def _look(n: int, colours: Sequence[str]) -> tuple[Any, str]:
+    """Style and colour of the n-th method: each round through the colours has them in the styles one further on."""
+    turn, place = divmod(n, len(colours))
+    return _STYLES[(place + turn) % len(_STYLES)], colours[place]
+
+
+def _draw(axes: Any, region: Region, style: Any, colour: str) -> Any:
     """One region; returns what stands for it in a legend."""
     from matplotlib import rcParams
     from matplotlib.patches import Patch
 
-    style, line = _STYLES[n % len(_STYLES)], 0.9 * rcParams["lines.linewidth"]
+    line = 0.9 * rcParams["lines.linewidth"]
     if (region.margin > 0).any():
-        return _contour(axes, region.re, region.im, region.margin, n, colour)
+        return _contour(axes, region.re, region.im, region.margin, style, colour)
     low, high = region.real_bounds  # no interior: the segment that is left
     y = min(region.imaginary_interval, region.im_range[1])
     axes.plot([max(low, region.re_range[0]), high], [0, 0], color=colour, marker="", linewidth=2 * line, zorder=3)
@@ -103,12 +109,12 @@ def _draw(axes: Any, region: Region, n: int, colour: str) -> Any:
     return Patch(facecolor=(colour, 0.14), edgecolor=colour, linestyle=style, linewidth=line)
 
 
-def _contour(axes: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, n: int, colour: str) -> Any:
-    """Where a margin is positive: a light fill and its boundary, in the n-th style."""
+def _contour(axes: Any, x: np.ndarray, y: np.ndarray, margin: np.ndarray, style: Any, colour: str) -> Any:
+    """Where a margin is positive: a light fill and its boundary."""
     from matplotlib import rcParams
     from matplotlib.patches import Patch
 
-    style, line = _STYLES[n % len(_STYLES)], 0.9 * rcParams["lines.linewidth"]
+    line = 0.9 * rcParams["lines.linewidth"]
     near = np.clip(margin, -0.2, 0.2)
     _fill(axes, x, y, near, facecolor=(colour, 0.14), zorder=2)
     _line(axes, x, y, near, edgecolor=colour, linestyle=style, linewidth=line, zorder=3)
@@ -139,9 +145,7 @@ def _path(axes: Any, x: np.ndarray, y: np.ndarray, drawn: Any, **look: Any) -> N
 
 def draw_planes(axes: Any, found: Sequence[Plane], colours: Sequence[str] = tuple(COLOURS.values())) -> list[Any]:
     """Semilinear planes on given axes, inside `look()`, with the line b = c where the exact solution stays constant."""
-    handles = [
-        _contour(axes, plane.ch, plane.bh, plane.margin, n, colours[n % len(colours)]) for n, plane in enumerate(found)
-    ]
+    handles = [_contour(axes, plane.ch, plane.bh, plane.margin, *_look(n, colours)) for n, plane in enumerate(found)]
     (low, high), (bottom, top) = found[0].ch_range, found[0].bh_range
     axes.plot([low, high], [low, high], color=INK, marker="", linewidth=0.9, linestyle=(0, (1, 1.5)), zorder=4)
     axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="$ch$", ylabel="$bh$")

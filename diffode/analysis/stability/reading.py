@@ -32,7 +32,7 @@ from diffode.analysis.stability.polynomials import Polynomial, Scalar, add, char
 from diffode.analysis.stability.recursion import Recursion
 from diffode.analysis.stochastic import noise_level
 from diffode.errors import BranchError, PlanError
-from diffode.kinds import Number
+from diffode.kinds import WORDS, Number
 from diffode.plan import Combine, Evaluate, Level, Plan
 from diffode.prediction import change
 from diffode.process import EDM
@@ -64,7 +64,7 @@ def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1, variable: str | N
     ratio : number
         Length of a step over that of the step before. Other than 1 at ch = 0 only, and z belongs to the newest step:
         the matrix of one step, its ratio held ("frozen coefficients").
-    variable : {"rho", "lam"}, optional
+    variable : {"rho", "lam" or "lambda"}, optional
         Asks for the linear test on equal steps of any length in this variable, with y = x/α and dy/dρ = ε or
         dy/dλ = −ρ ε. By default the limit h → 0, which is the same in every variable, and for a rule that has such a
         variable of its own the same at every length.
@@ -91,6 +91,7 @@ def recursion(solver: Solver, ch: float = 0.0, ratio: Any = 1, variable: str | N
         raise PlanError(f"stability: ratio must be a positive number, not {ratio}")
     if ch and ratio != 1:
         raise PlanError(f"stability: ratio={ratio} goes with the linear test; leave out ch={ch}")
+    variable = WORDS.get(variable or "", variable)
     if variable not in (None, "rho", "lam"):
         raise PlanError(f"stability: variable must be 'rho' or 'lam', not {variable!r}")
     if variable and (ch or ratio != 1):

@@ -101,6 +101,11 @@ class Region:
         return high - low
 
     @cached_property
+    def zero_stable(self) -> bool:
+        """Whether P(·, 0) of the linear test fulfils the root condition; without it no small step is of use."""
+        return bool(self.recursion.ch) or not self.recursion.exact or intervals.stable(self.recursion, 0)
+
+    @cached_property
     def imaginary_interval(self) -> float:
         """The largest y with stability on the imaginary axis up to ± i y, by exact root isolation."""
         return intervals.imaginary_length(self.recursion)
@@ -194,9 +199,11 @@ class Region:
 
     def __repr__(self) -> str:
         at = f" at c h = {self.recursion.ch:g}" if self.recursion.ch else ""
+        low, high = self.real_bounds
+        real = f"[{low:.6g}, {high:.6g}]" if self.recursion.ch else f"{high - low:.6g}"
+        unstable = "" if self.zero_stable else ", not zero-stable"
         return (
-            f"<stability of {self.solver}{at}: real interval {self.real_interval:.6g}, "
-            f"imaginary {self.imaginary_interval:.6g}>"
+            f"<stability of {self.solver}{at}: real interval {real}, imaginary {self.imaginary_interval:.6g}{unstable}>"
         )
 
 
@@ -230,7 +237,7 @@ def stability(
         prediction, or inversion).
     ratio : float
         Each step so many times as long as the one before, held (linear test only).
-    variable : {"rho", "lam"}, optional
+    variable : {"rho", "lam" or "lambda"}, optional
         Asks that the linear test hold on equal steps of any length in this variable, and not only as they shrink.
     points : int
         Of the grid on each side.
@@ -244,7 +251,7 @@ def stability(
     PlanError
         If the plan has a `Dynamic` row, which is named.
     DiffodeError
-        If a range is empty or not finite.
+        If a range is empty or not finite, or a method given by its polynomials is inconsistent.
 
     Examples
     --------
@@ -256,6 +263,8 @@ def stability(
     """
     rule = None if isinstance(solver, Recursion) else get_solver(solver)
     found = solver if isinstance(solver, Recursion) else recursion(get_solver(solver), float(ch), ratio, variable)
+    if rule is None:
+        _check_consistent(found)
     if not isinstance(points, int) or points < 2:
         raise DiffodeError(f"stability: points must be a whole number of at least 2, not {points!r}")
     window = None
@@ -264,6 +273,16 @@ def stability(
     across = check_range("re", re) if re is not None else window[0]  # type: ignore[index]
     up = check_range("im", im) if im is not None else window[1]  # type: ignore[index]
     return Region(found, across, up, points, rule)
+
+
+def _check_consistent(found: Recursion) -> None:
+    """Raise DiffodeError where ρ(1) ≠ 0, past rounding: no constant solution stays one."""
+    rho = [row[0] if row else 0 for row in found.coefficients]
+    if not found.ch and abs(sum(rho)) > 1e-9 * sum(map(abs, rho)):
+        raise DiffodeError(
+            f"stability: {found.name or 'the method'} is inconsistent: ρ(1) = {sum(rho)}, and where y′ = 0 it does not "
+            "stay; the coefficients of ρ, lowest powers first, must add up to 0"
+        )
 
 
 def check_range(name: str, given: Any) -> Range:
