@@ -11,7 +11,7 @@ from diffode.analysis.explanation import combination, explain
 from diffode.analysis.order.proof import prove_order
 from diffode.cli import main
 from diffode.solvers import get_solver
-from tests.test_order import off_balance
+from tests.test_growth import off_balance
 
 
 @pytest.mark.parametrize(

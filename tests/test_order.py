@@ -13,7 +13,6 @@ import sympy
 
 import diffode as de
 from diffode import phi, solver
-from diffode.analysis.convergence import order_mixture
 from diffode.analysis.order import checker
 from diffode.analysis.order.classical import classical_conditions, rooted_trees
 from diffode.analysis.order.conditions import children, order_conditions
@@ -227,43 +226,6 @@ def test_a_hidden_state_that_drifts_costs_an_order() -> None:
     proof = prove(_system(2, True))
     assert (proof.order, proof.failures[0].power) == (1, 3)
     assert "has order 1 on" in checker.check(json.loads(proof.to_json()))
-
-
-ON_UNEQUAL_STEPS = {
-    "h1^2 - h^2": (lambda h, h1, h2: h1 * h1 - h * h, 2),
-    "(h2 - h) h1": (lambda h, h1, h2: (h2 - h) * h1, 2),
-    "(h2 - h) h": (lambda h, h1, h2: (h2 - h) * h, 1),
-    "h1^3 - h^3": (lambda h, h1, h2: h1**3 - h**3, 3),
-    "h2^2 h1 - h1^2 h": (lambda h, h1, h2: h2 * h2 * h1 - h1 * h1 * h, 3),
-    "h1^2 h - h1 h^2": (lambda h, h1, h2: h1 * h1 * h - h1 * h * h, 2),
-    "(h2 - h) h1^2": (lambda h, h1, h2: (h2 - h) * h1 * h1, 2),
-}
-"""What is added to a step of a third-order rule, with h, h1, h2 the step and the two before; and the order then."""
-
-
-def off_balance(name: str) -> Solver:
-    added, order = ON_UNEQUAL_STEPS[name]
-
-    @solver(order=order, prediction="x0", history=2)
-    def unbalanced(step: Step) -> Linear:
-        result = get_solver("dpmpp_3m_corrected").rule(step)
-        if step.depth < 2:
-            return result
-        at = [step.now.lam, step.past_level(1).lam, step.past_level(2).lam]
-        return result + (step.next.alpha * added(step.h, at[0] - at[1], at[1] - at[2])) * step.past(1)
-
-    return unbalanced
-
-
-@pytest.mark.parametrize("name", ON_UNEQUAL_STEPS)
-def test_what_unequal_steps_make_and_take_back_costs_nothing(name: str) -> None:
-    """All of it vanishes on equal steps; what is a difference of neighbours does not accumulate on others."""
-    rule = off_balance(name)
-    proof = prove(rule)
-    assert prove(rule, 4, spacing="uniform").order == 3
-    assert proof.order == ON_UNEQUAL_STEPS[name][1]
-    assert f"has order {proof.order} on" in checker.check(json.loads(proof.to_json()))
-    assert order_mixture(rule, de.VP()).judge(proof.order) == "PASS"
 
 
 def test_coefficients_from_a_table_are_refused() -> None:

@@ -100,6 +100,17 @@ def _constant_term(c: Any) -> Fraction:
     return Fraction(c[0]) if c.degree > 0 else Fraction(0)
 
 
+@lru_cache(maxsize=512)
+def rates(solver: Solver) -> tuple[complex, ...]:
+    """The eigenvalues at h = 0 that are not 0, of state and memory together, without the 1 of the state."""
+    matrix = companion_matrix(solver)
+    # what is nilpotent has computed eigenvalues of size ε^{1/n}: its power says better how many there are
+    count = int(np.linalg.matrix_rank(np.linalg.matrix_power(matrix, len(matrix)), tol=1e-7))
+    found = sorted((complex(v) for v in np.linalg.eigvals(matrix)), key=abs)[-count:]
+    found.remove(min(found, key=lambda v: abs(v - 1)))
+    return tuple(found)
+
+
 def fading_rates(solver: Solver) -> tuple[float, ...]:
     """Magnitudes of the eigenvalues of the memory's own map at h = 0, largest first; all 0 for a finite memory.
 

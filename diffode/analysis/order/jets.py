@@ -71,11 +71,15 @@ class JetProcess:
         return JetProcess(draw(degree + 1), draw(degree + 1), degree, True)
 
     @staticmethod
-    def plain(degree: int) -> JetProcess:
+    def plain(degree: int, dense: bool = False) -> JetProcess:
         """A small rational instance, for residuals that can be read: α = 1 + u/2, t = −u + u²/3.
 
-        With u²/2 the clock would be ρ through second order, and hide what a rule misses because t is not ρ.
+        With u²/2 the clock would be ρ through second order, and hide what a rule misses because t is not ρ. Jets that
+        are dense have no zeros, which hide what only a higher derivative of α or t shows.
         """
+        if dense:
+            shares = tuple(Fraction(1, n) for n in range(1, degree + 2))
+            return JetProcess(shares, (Fraction(0), Fraction(-1), *shares[2:]), degree, False, False)
         zeros = (Fraction(0),) * degree
         alpha = (Fraction(1), Fraction(1, 2), *zeros)
         time = (Fraction(0), Fraction(-1), Fraction(1, 3), *zeros)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from diffode.analysis.order.fixed_point import fading_rates, probe, settled_memory
+from diffode.analysis.order.fixed_point import fading_rates, probe, rates, settled_memory
 from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
 from diffode.analysis.order.modular import Block, readable
 from diffode.analysis.order.symbols import series_over
@@ -33,8 +33,9 @@ class Laboratory:
         The grid, as `jet_grid` has it.
     seed : int
         Where random values come from, with the solver's name.
-    numbers : {"generic", "small", "rational"}
-        Random jets modulo a prime; jets and ratios that can be read, modulo a prime; the same as fractions.
+    numbers : {"generic", "small", "rational", "dense"}
+        Random jets modulo a prime; jets and ratios that can be read, modulo a prime; the same as fractions; fractions
+        for jets without a zero, for what polynomials do not show.
     only : sequence of Tree, optional
         Not all trees, but those that these need.
     ratios : sequence, optional
@@ -45,8 +46,8 @@ class Laboratory:
     errors : list of vectors
         Numerical minus exact y after 1, 2, … free steps; y_0 last.
     period : int
-        Random step ratios repeat after so many: enough that a local error whose sum over a period vanishes, for all
-        ratios, is a difference of what belongs to the steps before and after, and does not accumulate.
+        Random step ratios repeat after so many, more than the rule looks back: a local error whose sum over a period
+        vanishes, for all ratios, is then a difference of what belongs to the steps before and after, and does not grow.
     """
 
     def __init__(
@@ -62,14 +63,17 @@ class Laboratory:
     ) -> None:
         self.solver, self.highest, self.only = solver, highest, only
         self.spacing, self.variable, self.seed = spacing, variable, seed
-        self.period = max(solver.history, 1) + 2 if spacing == "rough" else 1
-        self.free = 4 * self.period + max(solver.history, 1) + 1
+        reach = max(solver.history, 1) + len(probe(solver).memory.named)
+        self.period = reach + 2 if spacing == "rough" else 1
+        terms = 2 + len(rates(solver))  # of the recurrence: a straight line beside what the rates of the memory make
+        self.free = 2 * terms * self.period + reach + 1 if spacing == "rough" else 2 * (terms + reach) + 1
         # what was stored while the rule was starting is wrong in h², and gains a power of h in each turn of its history
         self.past = (highest if _keeps(solver) else 2) * max(solver.history, 1) + 1
         for margin in (2, 4, 8, 16):
             degree = highest + 2 + margin
             random = Random(f"{solver.name} {seed}")
-            self.process = JetProcess.random(degree, random) if numbers == "generic" else JetProcess.plain(degree)
+            plain = JetProcess.plain(degree, numbers == "dense")
+            self.process = JetProcess.random(degree, random) if numbers == "generic" else plain
             if numbers == "small":
                 self.process = self.process.modulo()
             # the fixed point of an endless memory gains a power of h in each turn, and takes one step to a turn

@@ -16,17 +16,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, zip_longest
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from diffode.analysis.order.fixed_point import probe
+from diffode.analysis.order.fixed_point import probe, rates
 from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import PRIME, RoundedLiteral, reconstructed, residue
 from diffode.analysis.order.trees import Tree, density
-from diffode.errors import PlanError
+from diffode.errors import PlanError, SolverError, unknown
+from diffode.kinds import WORDS
 from diffode.solvers import Solver, get_solver
+
+SPACINGS = ("rough", "smooth", "uniform")
+VARIABLES = ("lam", "rho", "t", "sigma")
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,14 @@ def prove(
     """
     chosen = get_solver(solver)
     spacing = spacing or ("uniform" if chosen.uniform else "rough")
-    return prove_order(chosen, highest, spacing, variable or chosen.uniform or "lam", seed)
+    variable = variable or chosen.uniform or "lam"
+    variable = WORDS.get(variable, variable)
+    for what, value, known in (("spacing", spacing, SPACINGS), ("variable", variable, VARIABLES)):
+        if value not in known:
+            raise SolverError(f"prove: {unknown(what, value, known)}")
+    if highest is not None and (isinstance(highest, bool) or not isinstance(highest, int) or not 0 < highest <= 12):
+        raise SolverError(f"prove: highest must be a whole number from 1 to 12, not {highest!r}")
+    return prove_order(chosen, highest, spacing, variable, seed)
 
 
 def prove_order(
@@ -212,30 +223,55 @@ def prove_order(
             rounded = rounded or bool(missed)
             continue
         # what rounded literals leave at lower powers accumulates at the higher ones, and says nothing there
-        powers = [power] if rounded else range(power, highest + 2)
-        order = min(k - min(growth(lab, k), 1 if rounded else 2) for k in powers)
+        drifts = 1 + sum(abs(rate - 1) < 0.05 for rate in rates(solver))
+        first = growth(lab, power)
+        if rounded:
+            first = drifts if first is None else min(drifts, first)
+        if first is None:
+            raise PlanError(f"{solver.name}: how its error grows cannot be told in {lab.free} steps")
+        later = () if rounded else ((k, growth(lab, k)) for k in range(power + 1, highest + 2))
+        order = min(power - first, *(k - grows for k, grows in later if grows is not None), highest)
         if order >= highest:
             break
         return OrderProof(order, True, failures, spacing, variable, conditions, chance, lab)
     return OrderProof(highest, False, (), spacing, variable, conditions, chance, lab)
 
 
-def growth(lab: Laboratory, power: int) -> int:
-    """The degree in the number of steps of the error at h^power: 0, 1 or 2.
+def growth(lab: Laboratory, power: int) -> int | None:
+    """The degree in the number of steps of the error at h^power; None where more steps would be needed to tell.
 
-    It is looked at once in a period of the steps. Differences of a polynomial of degree m vanish after the m-th; what
-    is made afresh in each step and forgotten has differences that vanish, or shrink geometrically where the rule has a
-    fading memory.
+    It is looked at once in a period of the steps, where it is Σ_j ρ_j^m q_j(m) with polynomials q_j: what belongs to
+    ρ = 1 grows with its degree, what is made afresh in each step has other ρ, and fades.
     """
     sampled = lab.errors[:: -lab.period][::-1]
-    rows = [[step[v][power] for step in sampled] for v in range(len(lab.forest))]
-    degree = 0
-    for m in (1, 2):
-        rows = [[(y - x) % PRIME for x, y in pairwise(row)] for row in rows]
-        # whether Aitken's limit c − (c − b)²/(c − 2b + a), exact for one ratio, is not 0
-        if any((a * c - b * b if (a - 2 * b + c) % PRIME else c) % PRIME for *_, a, b, c in rows):
-            degree = m
-    return degree
+    degrees = [degree([step[v][power] for step in sampled]) for v in range(len(lab.forest))]
+    return None if None in degrees else max(d or 0 for d in degrees)
+
+
+def degree(values: Sequence[int]) -> int | None:
+    """The degree of the polynomial among Σ_j ρ_j^m q_j(m), m = 0, 1, …, modulo the prime; None if m ends too early.
+
+    Any n values have a recurrence of n/2 terms (Berlekamp and Massey find the shortest); a shorter one is no accident.
+
+    >>> degree([1, 4, 9, 16, 25, 36, 49]), degree([3, 5, 9, 17, 33]), degree([1, 4, 9, 16, 25]), degree([0, 0, 0])
+    (2, 0, None, 0)
+    """
+    c, before, length, shift, last = [1], [1], 0, 1, 1
+    for n in range(len(values)):
+        off = sum(a * values[n - i] for i, a in enumerate(c)) % PRIME
+        if off:
+            share, longer = off * pow(last, -1, PRIME), [0] * shift + before
+            new = [(a - share * b) % PRIME for a, b in zip_longest(c, longer, fillvalue=0)]
+            if 2 * length <= n:
+                length, before, last, shift = n + 1 - length, c, off, 0
+            c = new
+        shift += 1
+    if 2 * length >= len(values):
+        return None
+    roots = 0
+    while not sum(c) % PRIME:  # 1 − x divides it
+        c, roots = [*accumulate(c)][:-1], roots + 1
+    return max(roots - 1, 0)
 
 
 def _failures(lab: Laboratory, power: int, missed: Sequence[Tree]) -> tuple[Failure, ...]:
@@ -244,10 +280,13 @@ def _failures(lab: Laboratory, power: int, missed: Sequence[Tree]) -> tuple[Fail
     What differs by rounding only does so because the rule's literals are rounded; that is no failure.
     """
     # a tree with just so many nodes says most: its weight is one number for every process
+    if not missed:
+        return ()
     telling = sorted(missed, key=lambda tree: (tree.size != power, len(tree.children), tree.size))[:3]
-    for spacing in dict.fromkeys(("uniform", lab.spacing)) if telling else ():
+    attempts = [(spacing, ("small", "rational")) for spacing in dict.fromkeys(("uniform", lab.spacing))]
+    for spacing, kinds in [*attempts, (lab.spacing, ("dense",))]:
         pairs = None
-        for numbers in ("small", "rational"):
+        for numbers in kinds:
             with suppress(RoundedLiteral):
                 small = Laboratory(lab.solver, lab.highest, spacing, lab.variable, lab.seed, numbers, telling)
                 pairs = [_weights(small, tree, power) for tree in telling]
