@@ -23,6 +23,9 @@ import numpy as np
 Number = Any
 """A coefficient: float, ndarray, mpmath.mpf, sympy.Expr, Series, or anything with their arithmetic."""
 
+LETTERS = {"lam": "λ", "rho": "ρ", "t": "t", "sigma": "σ"}
+"""What a level calls a variable → how it is written."""
+
 WORDS = {"lambda": "lam"}
 """What people write for a variable → what a level calls it; "lambda" is a word of Python's own."""
 

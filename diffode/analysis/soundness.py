@@ -2,6 +2,7 @@ r"""Consistency and zero-stability: what a rule must do before its order means a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from diffode.analysis.stochastic import noise_level
 from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError
 from diffode.grids import TimeGrid, karras, uniform_lambda, uniform_t
+from diffode.kinds import LETTERS
 from diffode.models import Denoiser
 from diffode.plan import Combine, Evaluate, Level, Plan
 from diffode.process import Process
@@ -106,12 +108,19 @@ def zero_stability(solver: Solver, process: Process) -> Check:
 def _growth_on_grids(solver: Solver, process: Process) -> dict[str, tuple[float, float]]:
     builders = {"uniform λ": uniform_lambda, "Karras": karras, "uniform t": uniform_t}
     if solver.uniform:
-        builders = {"uniform λ": uniform_lambda}
+        builders = {f"uniform {LETTERS[solver.uniform]}": partial(_equal, solver.uniform)}
     found: dict[str, tuple[float, float]] = {}
     for name, build in builders.items():
         plans = [solver.plan(build(process, n, start=process.t_far), open_end=True) for n in (24, 96)]
         found[name] = (_growth(plans[0]), _growth(plans[1]))
     return found
+
+
+def _equal(variable: str, process: Process, n: int, start: Any) -> TimeGrid:
+    """Steps that are equal in a variable, between the ends of the equal steps in λ."""
+    ends = uniform_lambda(process, 1, start=start)
+    first, last = (float(getattr(ends[k], variable)) for k in (0, -1))
+    return TimeGrid(process, **{variable: np.linspace(first, last, n + 1).tolist()})
 
 
 def _growth(plan: Plan) -> float:

@@ -16,14 +16,13 @@ from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import has_level, strong_order, w2_order, weak_order, weak_order_mixture
 from diffode.errors import BranchError, DiffodeError, PlanError, SolverError
 from diffode.grids import uniform_lambda
+from diffode.kinds import LETTERS
 from diffode.plan import Evaluate, Normal
 from diffode.process import EDM, VP, Process, named
 from diffode.solvers import Solver, get_solver
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the next check, how many are done, and how many there are."""
-
-_NAMES = {"lam": "λ", "rho": "ρ", "t": "t", "sigma": "σ"}
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def _checks(subject: _Subject, deterministic: bool, checks: list[Check]) -> Iter
                 "order_gaussian",
                 order_gaussian(solver, process, subject.variable),
                 solver,
-                f"on equal steps in {_NAMES[subject.variable]}",
+                f"on equal steps in {LETTERS[subject.variable]}",
             ),
         )
         yield "order_mixture", lambda: _mixture(subject)
@@ -203,7 +202,7 @@ def _guarded(name: str, run: Callable[[], Check], solver: Solver) -> Check:
 def _proof(subject: _Subject) -> Check:
     solver = subject.solver
     proof = prove_order(solver, spacing=subject.spacing, variable=subject.variable)
-    where = f" on equal steps in {_NAMES[subject.variable]}" if solver.uniform else ""
+    where = f" on equal steps in {LETTERS[subject.variable]}" if solver.uniform else ""
     if proof.order >= solver.order:
         stays = any(missed.power <= proof.order for missed in proof.failures)
         above = "" if not proof.complete or proof.order == solver.order else f"; the rule has order {proof.order}"
@@ -240,7 +239,7 @@ def _gentler(solver: Solver, found: OrderProof) -> str:
             if proof.order >= solver.order:
                 steps = "smoothly varying" if spacing == "smooth" else "equal"
                 hint = f" (declare uniform={variable!r})" if spacing == "uniform" else ""
-                return f"; it has order {proof.order} on {steps} steps in {_NAMES[variable]} only{hint}"
+                return f"; it has order {proof.order} on {steps} steps in {LETTERS[variable]} only{hint}"
     return ""
 
 
