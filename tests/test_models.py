@@ -343,6 +343,9 @@ def test_guidance_is_linear_in_its_scale(process: Process) -> None:
             ours = guided.predict(x, level, name)
             size = np.abs(x * change("eps", name, level)[1]).max() + np.abs(first).max() + np.abs(second).max()
             assert np.max(np.abs(ours - (second + scale * (first - second)))) <= 1e-12 * (1 + abs(scale)) * size
+    for name in NAMES:  # told another level too
+        ours, alone = (m.predict(x, level, name, at=process.level(0.8 * level.t)) for m in (Guided(one, two, 1.0), one))
+        assert np.max(np.abs(ours - alone)) <= 1e-12 * np.abs(alone).max()
     guided = Guided(one, two, 3.0)
     for branch, model in (("conditional", one), ("unconditional", two)):
         assert np.array_equal(guided.predict(x, level, "x0", output=branch), model.predict(x, level, "x0"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,16 @@ def test_gains_are_differences_of_executed_plans(solver: Solver, data: st.DataOb
     run = Run.of(solver, guidance, grid)
     gains = abs(run.gains(scale)) / np.maximum(1.0, run.exact(scale))
     assert np.all(abs(run.measured(scale) - np.nan_to_num(gains)) <= 1e-8 * np.nanmax(gains, axis=(0, 1)))
+
+
+@pytest.mark.parametrize("unconditional", [None, np.array([2.0])])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_a_model_told_another_level_has_the_slope_of_that_level(unconditional: Any, prediction: str) -> None:
+    process, x = de.VP(), np.ones((1, 1))
+    here, there = process.level(lam=0.3), process.level(lam=-0.5)
+    guidance = Guidance(np.array([0.2]), unconditional)
+    found = guidance.model(process, 3.0).predict(x, here, prediction, at=there)
+    assert found[0] == pytest.approx(guidance.slope(prediction, there, 3.0) * x[0], rel=1e-12)
 
 
 @every

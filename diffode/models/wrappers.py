@@ -80,12 +80,31 @@ class Guided(Wrapped):
         return made
 
     def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
+        return self._extrapolated(x, level, "x0", at, to, output)
+
+    def predict(
+        self,
+        x: Array,
+        level: Level,
+        prediction: str,
+        at: Level | None = None,
+        to: Level | None = None,
+        output: str | None = None,
+    ) -> Array:
+        if at is None:
+            return super().predict(x, level, prediction, at, to, output)
+        # told another level, D and ε of a model need be no change of basis of each other at the level of x
+        return self._extrapolated(x, level, prediction, at, to, output)
+
+    def _extrapolated(
+        self, x: Array, level: Level, prediction: str, at: Level | None, to: Level | None, output: str | None
+    ) -> Array:
         if output == "conditional":
-            return self.model.predict(x, level, "x0", at, to)
-        base = self.unconditional.predict(x, level, "x0", at, to)
+            return self.model.predict(x, level, prediction, at, to)
+        base = self.unconditional.predict(x, level, prediction, at, to)
         if output == "unconditional":
             return base
-        return base + self.scale * (self.model.predict(x, level, "x0", at, to) - base)
+        return base + self.scale * (self.model.predict(x, level, prediction, at, to) - base)
 
 
 class DynamicThreshold(Wrapped):
@@ -144,6 +163,18 @@ class Anchored(Model):
 
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
         return self.told(x, level, None, output, to)
+
+    def predict(
+        self,
+        x: Array,
+        level: Level,
+        prediction: str,
+        at: Level | None = None,
+        to: Level | None = None,
+        output: str | None = None,
+    ) -> Array:
+        asked = super().predict if self._wrapper is None else self._wrapper.predict
+        return asked(x, level, prediction, at, to, output)
 
     def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
         if self._wrapper is not None:

@@ -199,9 +199,10 @@ class Sharpened(Model):
         to: Level | None = None,
         output: str | None = None,
     ) -> Any:
+        level = at or level  # as the exact model, which then speaks of that level throughout
         if not told(prediction, level):
-            return self.model.predict(x, level, prediction, at, to, output)
-        return super().predict(x, level, prediction, at, to, output)
+            return self.model.predict(x, level, prediction, to=to, output=output)
+        return super().predict(x, level, prediction, to=to, output=output)
 
     def native(self, x: Any, level: Level, output: str | None = None, to: Level | None = None) -> Any:
         return self.scale * self.model.predict(x, level, "eps", to=to, output=output)
