@@ -83,12 +83,14 @@ def test_the_law_of_the_recovered_plan_is_the_law_of_the_plan(solver: Solver) ->
 
 @every
 def test_a_solver_is_found_by_its_coefficients(solver: Solver) -> None:
-    """Among those that fit exactly; the grid is not told, only where it ends, unless no level of it is evaluated."""
+    """Among those that fit exactly; the grid is not told, only where it ends, unless starts of its steps are hidden."""
     grid = de.grids.uniform_t(de.VP(), 6)
+    # churn moves the start of every step; a rule that is told where a step ends never tells where the first begins
+    hidden = solver.family == "churn" or grid[0] not in Table.of(solver.plan(grid), "eps").levels
     found = de.recover(
         lambda model, x: de.sample(model, solver, grid, x, noise=0).x, de.VP(), final=grid[-1], name="unknown"
     )
-    best = found.matches([solver, "ddim"], grid if solver.family == "churn" else None)[0]
+    best = found.matches([solver, "ddim"], grid if hidden else None)[0]
     assert best.exact
     assert best.gap <= 1e-12
 

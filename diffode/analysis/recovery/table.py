@@ -27,7 +27,7 @@ class Table:
     Attributes
     ----------
     levels : tuple of Level
-        Of the evaluations, and last that of the final state.
+        What the network is told at each evaluation, and last that of the final state.
     prediction : str
         What the outputs are.
     rows : ndarray, shape (K + 1, 1 + K + M)
@@ -63,7 +63,7 @@ class Table:
             elif isinstance(row, Evaluate):
                 a, b = predictions.change(prediction, row.prediction, row.level)
                 seen.append(held[row.x])
-                levels.append(row.level)
+                levels.append(row.at or row.level)
                 held[row.out] = a * held[row.x] + b * np.eye(1, width, len(seen))[0]
             else:
                 held[row.out] = np.zeros(width)
