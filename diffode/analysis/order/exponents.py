@@ -124,7 +124,7 @@ class _Reader:
         return _Expansion(sum(c * part.state for c, part in parts), moments, weights)
 
     def _evaluated(self, row: Evaluate, solver: Solver) -> _Expansion:
-        argument, c = self.held[row.x], (row.at or row.level).lam / self.h
+        argument, c = self.held[row.x], row.level.lam / self.h
         self._require_linear_part(argument, c, solver)
         exact = self._exact(c).moments
         self.nodes[row.out], self.stages[row.out] = c, argument.weights

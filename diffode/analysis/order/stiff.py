@@ -33,6 +33,7 @@ from diffode import phi
 from diffode.analysis.order.exponents import TOLERANCE, StiffTable
 from diffode.analysis.order.fixed_point import probe
 from diffode.errors import PlanError
+from diffode.plan import Evaluate
 from diffode.solvers import Solver
 
 _DIGITS = 50
@@ -130,7 +131,8 @@ def stiff_order(solver: Solver, highest: int | None = None, seed: int = 0) -> St
     Parameters
     ----------
     solver : Solver
-        Deterministic, exponential, with data or noise prediction, and with no memory but evaluations.
+        Deterministic, exponential, with data or noise prediction, told the level of the state, and with no memory but
+        evaluations.
     highest : int, optional
         The highest order to look at; one more than the claim by default.
     seed : int
@@ -183,6 +185,9 @@ def _require_exponential(solver: Solver) -> None:
         "is not declared exponential": not solver.exponential and solver.stiff_order is None,
         f"has the prediction {solver.prediction!r}, not 'x0' or 'eps'": solver.prediction not in ("x0", "eps"),
         "keeps more than evaluations from step to step": bool(plan.memory.named),
+        "tells the network another level than that of the state": any(
+            isinstance(row, Evaluate) and row.at is not None for row in plan.rows
+        ),
     }
     for reason, holds in reasons.items():
         if holds:
