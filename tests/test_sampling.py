@@ -275,7 +275,8 @@ def test_a_continued_run_is_one_run(solver: Solver, cuts: list[int], seed: int) 
 def test_there_and_back_again_to_the_order_of_the_method(solver: Solver) -> None:
     """The round trip misses x by O(h^p); where the past starts with lower orders, by what those leave, O(h²).
 
-    Measured between 64 and 128 steps, equal ones in ρ between 192 and 384: it is then within 0.3 of its limit.
+    Measured between 64 and 128 steps: it is then within 0.3 of its limit. Between 192 and 384 where an h^p beside a
+    lower power is still seen: on equal steps in ρ, and where a rule truly has less than its claim.
     """
     true = solver.reaches or solver.order
     derived = {"start", "lower_order_final"} <= set(solver.options)
@@ -289,7 +290,7 @@ def test_there_and_back_again_to_the_order_of_the_method(solver: Solver) -> None
         clean = de.sample(MODEL, solver, grid, X, trajectory=False).x
         return float(np.max(abs(de.sample(MODEL, solver, grid.reversed(), clean).x - X)))
 
-    coarse, fine = (gap(steps) for steps in ((192, 384) if solver.uniform else (64, 128)))
+    coarse, fine = (gap(steps) for steps in ((192, 384) if solver.uniform or solver.reaches else (64, 128)))
     assert np.log2(coarse / fine) > expected - 0.3 or fine < 1e-12
 
 
