@@ -94,6 +94,47 @@ def test_the_derived_end_keeps_three_orders_to_the_very_end(name: str) -> None:
     assert np.log2(error(40, False) / error(160, False)) / 2 < 2.4
 
 
+# --- runs that are cut ----------------------------------------------------------------------------------------
+
+
+def _cut(solver: Solver, grid: de.TimeGrid, cut: int, x: np.ndarray) -> np.ndarray:
+    """The end of a run in two parts."""
+    model = MIXTURE_1D.denoiser(PROCESS)
+    first = de.sample(model, solver, de.TimeGrid(PROCESS, levels=grid.levels[: cut + 1]), x, open_end=True)
+    rest = de.TimeGrid(PROCESS, levels=grid.levels[cut:])
+    return de.sample(model, solver, rest, first.x, memory=first.memory).x
+
+
+def _ends(solver: Solver) -> int:
+    """How many steps the end has: those that change with it."""
+    grid = de.grids.uniform_lambda(PROCESS, 9)
+    plans = (solver.plan(grid), solver.configure(lower_order_final="derived").plan(grid))
+    states = [[plan.rows[[row.out for row in plan.rows].index(x)] for x in plan.states[1:]] for plan in plans]
+    return len(states[0]) - next(i for i, (a, b) in enumerate(zip(*states, strict=True)) if repr(a) != repr(b))
+
+
+@every_deterministic
+def test_a_cut_run_is_the_whole_run_until_the_end_begins(solver: Solver) -> None:
+    """Bit for bit. A first part is not told where the second ends, so that it takes no step of the end itself."""
+    grid, x = de.grids.uniform_lambda(PROCESS, 9), np.array([[-1.3], [0.2], [1.1]])
+    kept = solver.configure(**KEPT)
+    whole = de.sample(MIXTURE_1D.denoiser(PROCESS), kept, grid, x).x
+    for cut in range(1, grid.steps - _ends(solver) + 1):
+        assert np.array_equal(_cut(kept, grid, cut, x), whole)
+
+
+@pytest.mark.parametrize("solver", HIGHER, ids=lambda s: s.name)
+def test_a_cut_within_the_end_keeps_the_order(solver: Solver) -> None:
+    """One step is left to the second part; it leans on what the first remembers, not on its own state alone."""
+    kept, quantiles = solver.configure(**KEPT), (np.arange(8) + 0.5) / 8
+    errors: list[float] = []
+    for steps in (120, 240):
+        grid = de.TimeGrid(PROCESS, lam=np.linspace(-1.5, 1.5, steps + 1))
+        first, last = quantile_flow(PROCESS, [grid[0], grid[-1]], quantiles)
+        errors.append(float(np.sqrt(np.mean((_cut(kept, grid, steps - 1, first) - last) ** 2))))
+    assert np.log2(errors[0] / errors[1]) > solver.order - 0.4
+
+
 # --- constant data ------------------------------------------------------------------------------------------
 
 

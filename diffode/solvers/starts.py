@@ -146,17 +146,31 @@ def finish(
         Noise level; with noise there is no derived end.
     """
     count = max(int(whole or order) - 1, 1)
-    if lower_order_final != "derived" or tau or step.remaining > order + count - 2:
+    if lower_order_final != "derived" or tau or order < 2:
         return None
-    step.memory[f"end {step.remaining}"] = _data(step, step.x, d, step.now)
+    if step.tracer.open_end or step.remaining <= order + count - 2 or _late(0) in step.memory:
+        _remember(step, _data(step, step.x, d, step.now), count)
     if not ending(step, order, lower_order_final):
         return None
-    known = [k for k in range(count) if f"end {step.remaining + k}" in step.memory]
-    levels = [step.grid[step.index - k] for k in known]
+    known = [k for k in range(count) if _late(k) in step.memory]
+    levels = [step.past_level(k) if k else step.now for k in known]
     result = 0.0 * step.x if step.singular else (step.next.sigma / step.now.sigma) * step.x
     for weight, k in zip(_late_weights(step, levels), known, strict=True):
-        result = result + step.next.alpha * weight * step.memory[f"end {step.remaining + k}"]
+        result = result + step.next.alpha * weight * step.memory[_late(k)]
     return result
+
+
+def _late(k: int) -> str:
+    """The name of the data prediction k steps ago."""
+    return f"end {k}"
+
+
+def _remember(step: Step, data: Linear, count: int) -> None:
+    """The last `count` data predictions, newest first; a run that goes on in another leaves them to it."""
+    for k in range(count - 1, 0, -1):
+        if _late(k - 1) in step.memory:
+            step.memory[_late(k)] = step.memory[_late(k - 1)]
+    step.memory[_late(0)] = data
 
 
 def _late_weights(step: Step, levels: Sequence[Level]) -> list[Number]:
