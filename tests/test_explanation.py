@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
+import mpmath
 import pytest
+import sympy as sp
 
+import diffode as de
 from diffode.analysis.derivation import derive
 from diffode.analysis.explanation import combination, explain
 from diffode.analysis.order.proof import prove_order
 from diffode.cli import main
+from diffode.plan import Combine, Evaluate
+from diffode.prediction import change
 from diffode.solvers import get_solver
 from tests.test_growth import off_balance
 
@@ -35,8 +41,65 @@ def test_error_constants(name: str, quantity: str, variable: str, constants: dic
 def test_stages_err_in_more_than_the_path_shows() -> None:
     found = explain("dpm_solver_2")
     assert found.error is None
-    assert "D_y(D_y(D))" in str(found)
+    assert "e^(3λ) D_y(D_y(D))" in str(found)
     assert [move.order for move in found.moves] == [0, 0, 1, 2]
+
+
+Y, LAM = sp.symbols("y lambda")
+DATA = sp.Rational(7, 10) * Y + Y**2 / 5 + LAM / 3 + LAM * Y / 7 + LAM**2 / 11
+"""D of no special kind: no derivative of second order is 0."""
+
+
+def _at(name: str, where: dict[Any, Any]) -> Any:
+    """F(τ) of a tree's name."""
+
+    def read(at: int) -> tuple[Any, int]:
+        if name[at] in "τδ":
+            return {"τ": DATA, "δ": Y}[name[at]], at + 1
+        at, slope, inner = at + 1, DATA, sp.Integer(1)
+        while name[at] != "]":
+            if name[at] == "λ":
+                slope, at = sp.diff(slope, LAM), at + 1
+            else:
+                branch, at = read(at)
+                slope, inner = sp.diff(slope, Y), inner * branch
+        return slope * inner, at + 1
+
+    return sp.lambdify((), read(0)[0].subs(where), "mpmath")()
+
+
+def _flow_error(solver: str, lam: float, y: Any, h: Any) -> Any:
+    """The error in x/σ of one step of length h from y at λ, against 30 terms of the exact solution in power series."""
+    grid = de.TimeGrid(de.VP(), lam=[mpmath.mpf(lam), mpmath.mpf(lam) + h])
+    data = sp.lambdify((Y, LAM), DATA, "mpmath")
+    plan, held = get_solver(solver).plan(grid), {"x0": y * grid[0].sigma}
+    for row in plan.rows:
+        if isinstance(row, Evaluate):
+            x, level = held[row.x], row.level
+            a, b = change("x0", row.prediction, level)
+            held[row.out] = a * x + b * data(x / level.sigma, level.lam)
+        else:
+            assert isinstance(row, Combine)
+            held[row.out] = sum(c * held[name] for c, name in row.terms)
+    exact = mpmath.odefun(lambda t, z: mpmath.exp(t) * data(z, t), mpmath.mpf(lam), y)(mpmath.mpf(lam) + h)
+    return held[plan.states[-1]] / grid[1].sigma - exact
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2s", "heun_lambda", "rk4_lambda"])
+@pytest.mark.parametrize("lam", [-1.0, 0.0, 1.0])
+def test_the_sum_over_trees_is_what_a_small_step_errs_by(solver: str, lam: float) -> None:
+    """With the factor e^{nλ} of each term: at λ = 0 alone it does not show."""
+    found = explain(solver)
+    assert found.order is not None
+    with mpmath.workdps(40):
+        y, h = mpmath.mpf(13) / 10, mpmath.mpf(10) ** -5
+        where = {Y: sp.Rational(13, 10), LAM: sp.Rational(lam)}
+        total = mpmath.mpf(0)
+        for term in found.terms:
+            value = mpmath.mpf(term.weight.numerator) / term.weight.denominator * _at(term.tree.name, where)
+            total += mpmath.exp(term.evaluations * lam) * value
+        measured = _flow_error(solver, lam, y, h) / h ** (found.order + 1)
+    assert float(measured) == pytest.approx(float(total), rel=2e-3)
 
 
 def test_what_equal_steps_do_not_show_is_said() -> None:

@@ -2,10 +2,11 @@ r"""What a solver's error is made of: the leading local error, the parent method
 
 With y = x/σ and λ as variable the flow is y′ = e^λ D. A rule of order p errs in each step by
 
-    h^{p+1} Σ_τ e_τ F(τ)/s(τ) + O(h^{p+2})
+    h^{p+1} Σ_τ e_τ e^{n(τ) λ} F(τ)/s(τ) + O(h^{p+2})
 
-summed over the rooted trees of at most p + 1 nodes: F(τ) is a product of derivatives of D, s(τ) the number of the
-tree's symmetries, and e_τ what the test system of the tree is off by. Often that sum is one derivative along the
+summed over the rooted trees of at most p + 1 nodes: F(τ) is a product of derivatives of D, n(τ) the number of D in it
+(each comes with an e^λ, taken where the step starts), s(τ) the number of the tree's symmetries, and e_τ what the test
+system of the tree is off by. Often that sum is one derivative along the
 trajectory: then the rule errs only in how it takes the prediction for a polynomial, and the derivative says of what.
 """
 
@@ -18,6 +19,7 @@ from itertools import pairwise
 from math import factorial
 from typing import Any
 
+from diffode.analysis.differentials import LINEAR, differential, evaluations, signed, symmetry
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import PRIME, RoundedLiteral, reconstructed
@@ -40,11 +42,21 @@ class Term:
     ----------
     tree : Tree
     weight : Fraction
-        e_τ/s(τ), what multiplies F(τ) h^{p+1}.
+        e_τ/s(τ), what multiplies e^{nλ} F(τ) h^{p+1}.
     """
 
     tree: Tree
     weight: Fraction
+
+    @property
+    def evaluations(self) -> int:
+        """n: how many nodes of the tree are D itself, the others being leaves."""
+        return evaluations(self.tree)
+
+    def __str__(self) -> str:
+        n = self.evaluations
+        power = f"e^({n}λ) " if n > 1 else "e^λ " * n
+        return f"{signed(self.weight)} {power}{differential(self.tree)}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class Bend:
 
     def __str__(self) -> str:
         scale = "σ_t" if (self.quantity, self.variable) == ("ε", "λ") else "α_t"
-        parts = [f"{_signed(c)} {self._derivative(j)}" for j, c in self.constants.items()]
+        parts = [f"{signed(c)} {self._derivative(j)}" for j, c in self.constants.items()]
         total = " + ".join(parts).replace("+ −", "− ")
         return f"{scale} {'h' if self.variable == 'λ' else 'Δρ'}^{self.power} ({total})"
 
@@ -139,13 +151,11 @@ class Explanation:
         elif self.terms:
             lines += [
                 f"Order {self.order}. One step on equal steps in λ errs in x/σ by h^{self.order + 1} times the sum of",
-                *(
-                    f"    {_signed(term.weight)} {differential(term.tree)}    {term.tree.name}"
-                    for term in self.terms[:6]
-                ),
+                *(f"    {term}    {term.tree.name}" for term in self.terms[:6]),
             ]
             if len(self.terms) > 6:
-                lines.append(f"    and {len(self.terms) - 6} smaller terms;")
+                lines.append(f"    and {len(self.terms) - 6} smaller terms.")
+            lines.append("λ, D and its derivatives are those at the step's start, e^λ = α/σ, y = x/σ.")
             lines.append("D_y is the network's Jacobian: terms with it grow with guidance, the others do not.")
         else:
             lines.append(
@@ -222,7 +232,7 @@ def _local(solver: Solver, order: int, variable: str) -> dict[Tree, Fraction]:
     except RoundedLiteral:
         lab = Laboratory(solver, order + 1, "uniform", variable, numbers="rational")
     found: dict[Tree, Fraction] = {}
-    for v, tree in enumerate(lab.forest):
+    for v, tree in enumerate((*lab.forest, LINEAR)):
         errors = [step[v][order + 1] for step in lab.errors[-4:]]
         settled = _settled([new - old for old, new in pairwise(errors)], lab.process.modular)
         if settled is None:
@@ -261,7 +271,9 @@ def _derivative(forest: Sequence[Tree], order: int, quantity: str, variable: str
     """The derivative of D or ε along the exact solution of every test system, in s = λ − λ_0 or 1 − ρ."""
     degree = order + 2
     out: list[Fraction] = []
-    for y in exact(forest, degree):
+    for tree, y in zip(forest, exact(forest, degree), strict=True):
+        if tree == LINEAR:
+            y = [Fraction(1)] + [Fraction(0)] * (degree - 1)
         slope = [(n + 1) * y[n + 1] for n in range(degree - 1)]
         if quantity == "D":
             decay = [Fraction((-1) ** n, factorial(n)) for n in range(degree)]
@@ -280,45 +292,6 @@ def _in_rho(jet: Sequence[Fraction], order: int) -> Fraction:
         total += c * power[order]
         power = [sum((power[i] * log[n - i] for i in range(n + 1)), Fraction(0)) for n in range(order + 1)]
     return total
-
-
-def symmetry(tree: Tree, forest: Sequence[Tree]) -> int:
-    """The number of a tree's symmetries: those of its λ-leaves, of equal branches, and of the branches themselves."""
-    total = factorial(tree.times) * factorial(tree.shifts)
-    for child in set(tree.children):
-        count = tree.children.count(child)
-        total *= factorial(count) * symmetry(forest[child], forest) ** count
-    return total
-
-
-def differential(tree: Tree) -> str:
-    """F(τ) in symbols, read off the tree's name: D_λ…y… is a derivative of D, in brackets what it is applied to.
-
-    >>> from diffode.analysis.order.trees import trees
-    >>> [differential(tree) for tree in trees(3, shifts=False)][:5]
-    ['D', 'D_y(D)', 'D_λ', 'D_y(D_λ)', 'D_y(D_y(D))']
-    """
-    text, _ = _read(tree.name, 0)
-    return text
-
-
-def _read(name: str, at: int) -> tuple[str, int]:
-    if name[at] == "τ":
-        return "D", at + 1
-    leaves, branches, at = "", list[str](), at + 1
-    while name[at] != "]":
-        if name[at] in "λδ":
-            leaves, at = leaves + name[at], at + 1
-        else:
-            branch, at = _read(name, at)
-            branches.append(branch)
-    applied = f"({', '.join(branches)})" if branches else ""
-    return f"D_{leaves}{'y' * len(branches)}{applied}", at + 1
-
-
-def _signed(value: Fraction) -> str:
-    size = abs(value)
-    return f"{'−' if value < 0 else ''}{size if size.denominator < 10**6 else f'{float(size):.6g}'}"
 
 
 def _parents(solver: Solver) -> tuple[str, ...]:

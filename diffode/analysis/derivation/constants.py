@@ -23,7 +23,7 @@ import numpy as np
 import sympy as sp
 
 from diffode.analysis.derivation.parameters import Subject
-from diffode.analysis.explanation import symmetry
+from diffode.analysis.differentials import symmetry
 from diffode.analysis.order.conditions import order_conditions
 from diffode.analysis.order.laboratory import Laboratory, remembers
 from diffode.analysis.order.trees import Tree, density
