@@ -282,6 +282,22 @@ def test_every_family_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("family", "options", "message"),
     [
+        ("predictor-corrector", dict(corrector="3"), "corrector must be a whole number, not '3'"),
+        ("exp-multistep", dict(history=2.5), "history must be a whole number, not 2.5"),
+        ("exp-multistep", dict(stochastic=[1]), "stochastic must be one number"),
+        ("exp-rk", dict(stages="2"), "stages must be a whole number, not '2'"),
+        (None, {}, "no family named None"),
+    ],
+)
+def test_values_of_the_wrong_type(family: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SolverError, match=message) as problem:
+        derive(family, **options)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
         ("exp-multistp", {}, "did you mean 'exp-multistep'"),
         ("adams", dict(stages=2), "no option named 'stages'"),
         ("exp-rk", dict(stages=2, order=3), "the conditions bound it by 2"),
@@ -299,6 +315,9 @@ def test_every_family_says_what_it_is() -> None:
         ("exp-multistep", dict(order=8), "order 8 on variable steps takes minutes"),
         ("adams", dict(order=8), "the highest is 7, or take steps=uniform"),
         ("predictor-corrector", dict(order=8), "order 8 on variable steps"),
+        ("predictor-corrector", dict(order=1), "order must be at least 2"),
+        ("adams", dict(order=2, variable="t", history=2), "history=2 leaves a weight free"),
+        ("adams", dict(order=2, variable="sigma", history=2), "history=2 leaves a weight free"),
         ("exp-multistep", dict(order=0), "order must be a whole number"),
         ("exp-multistep", dict(prediction="v"), "prediction must be x0 or eps"),
         ("exp-multistep", dict(stochastic="much"), "stochastic must be a number"),

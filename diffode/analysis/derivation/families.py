@@ -42,7 +42,7 @@ def derive(family: str, **options: Any) -> Derivation:
     >>> found.solver
     <solver exp_multistep_2: order 2, prediction 'x0'>
     """
-    name = family.replace("_", "-")
+    name = str(family).replace("_", "-")
     if name not in FAMILIES:
         raise SolverError(unknown("family", family, FAMILIES))
     known = [key for key in signature(FAMILIES[name]).parameters if key != "command"]

@@ -24,6 +24,7 @@ from diffode.analysis.derivation.options import (
     rule_name,
     targets_in,
     top_condition,
+    whole,
 )
 from diffode.errors import SolverError
 from diffode.kinds import WORDS
@@ -109,11 +110,16 @@ def _multistep(
 ) -> Derivation:
     check(family, order, prediction, steps)
     check_length(family, order, steps)
-    history = order - 1 if history is None else history
+    history = order - 1 if history is None else whole(family, "history", history)
     if history < order - 1:
         raise SolverError(
             f"{family}: order {order} needs {order - 1} past values; with history={history} the conditions bound the "
             f"order by {history + 1}"
+        )
+    if variable in ("t", "sigma") and history >= order:
+        raise SolverError(
+            f"{family}: history={history} leaves a weight free, which variable={variable!r} has no scale for (weights "
+            f"are integrals over the step); take history={order - 1}, or variable='rho' or 'lambda'"
         )
     left_over(family, free, [f"b_{k}" for k in range(history + 1)], order)
     top = top_condition(family, kind, order)
@@ -177,6 +183,9 @@ def predictor_corrector(
     if variable == "rho":
         one_of(family, "prediction", prediction, ("eps",), 'for data prediction take variable="lambda"')
     one_of(family, "mode", mode, ("PEC", "PECE"))
+    for option, value in (("predictor", predictor), ("corrector", corrector)):
+        if value is not None:
+            whole(family, option, value)
     p, q = predictor or max(order - 1, 1), corrector or max(order, 2)
     weights = {"p": [f"p_{k}" for k in range(p)], "c": ["c_new", *(f"c_{k}" for k in range(q - 1))]}
     kept = names_among(family, free, (*weights["p"], *weights["c"]))
@@ -187,7 +196,7 @@ def predictor_corrector(
             f"{f' with {len(kept)} weights left free' * bool(kept)}: the conditions bound it by {bound}"
         )
     if order == 1:
-        order = bound
+        raise SolverError(f"{family}: order must be at least 2, that of the shortest pair; for 1 derive exp-multistep")
     top = top_condition(family, conditions, 2)
     tau, defaults = noise_level(stochastic)
     z, history = exponent(variable, prediction, tau), max(p, q - 1) - 1

@@ -26,12 +26,19 @@ WHAT = {"x0": "data prediction", "eps": "noise prediction"}
 
 def check(family: str, order: int, prediction: str, steps: str) -> None:
     """Raise SolverError where an order, a prediction or a kind of steps makes no sense."""
-    if not isinstance(order, int) or order < 1:
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise SolverError(f"{family}: order must be a whole number from 1, not {order!r}")
     if order > 8:
         raise SolverError(f"{family}: order {order} is beyond what is derived; the highest is 8")
     one_of(family, "prediction", prediction, PREDICTIONS)
     one_of(family, "steps", steps, STEPS)
+
+
+def whole(family: str, option: str, value: Any) -> int:
+    """The whole number that an option is; SolverError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SolverError(f"{family}: {option} must be a whole number, not {value!r}")
+    return value
 
 
 def check_length(family: str, order: int, steps: str) -> None:
@@ -90,6 +97,8 @@ def rule_name(family: str, order: int, variable: str) -> str:
 def number(family: str, option: str, value: Any) -> Expr:
     """An exact number; SolverError names the option where it is none."""
     found: Expr | None = None
+    if isinstance(value, (list, tuple, dict, bool)):
+        raise SolverError(f"{family}: {option} must be one number such as 1/2 or 0.5, not {value!r}")
     if not isinstance(value, str) or re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?(/[\d.]+)?\s*", value):  # never evaluated
         with suppress(sp.SympifyError, TypeError, ValueError, SyntaxError):
             found = sp.nsimplify(value, rational=True)

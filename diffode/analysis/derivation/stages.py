@@ -21,6 +21,7 @@ from diffode.analysis.derivation.options import (
     rule_name,
     stage_nodes,
     top_condition,
+    whole,
 )
 from diffode.errors import SolverError
 from diffode.kinds import WORDS
@@ -98,6 +99,8 @@ def _hybrid(
     kind: str,
     command: str,
 ) -> Derivation:
+    whole(family, "stages", stages)
+    whole(family, "history", history)
     order = stages + history if order is None else order
     check(family, order, prediction, steps)
     one_of(family, "variable", variable, ("lambda", "rho"))
