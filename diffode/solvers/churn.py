@@ -17,23 +17,16 @@ from diffode import phi
 from diffode.errors import SolverError
 from diffode.kinds import Number, package_of
 from diffode.plan import Level, Linear
-from diffode.solvers.base import Claim, Solver, limit, solver
+from diffode.solvers.base import Claim, limit, solver
 from diffode.solvers.runge_kutta import euler, heun
 from diffode.solvers.singlestep import dpm2, shifted
+from diffode.solvers.transforms import resolved
 from diffode.trace import Step
-
-
-def _resolved(base: str | Solver) -> Solver:
-    if isinstance(base, Solver):
-        return base
-    from diffode.solvers.registry import get_solver  # which imports this module
-
-    return get_solver(base)
 
 
 def _of_base(claim: str) -> Claim:
     """The base's own claim."""
-    return lambda base: getattr(_resolved(base), claim)
+    return lambda base: getattr(resolved(base), claim)
 
 
 def _rise(step: Step, s_churn: float, s_min: float, s_max: float, tau: float) -> Number:
@@ -69,10 +62,10 @@ def _late_limit(step: Step, x: Linear, raised: Level) -> Linear:
 
 
 @solver(
-    order=lambda base, late: 1 if late else _resolved(base).order,
-    reaches=lambda base, s_noise: _resolved(base).reaches if s_noise == 1 else 0,
+    order=lambda base, late: 1 if late else resolved(base).order,
+    reaches=lambda base, s_noise: resolved(base).reaches if s_noise == 1 else 0,
     prediction=_of_base("prediction"),
-    exponential=lambda base, s_churn, tau: _resolved(base).exponential and not (s_churn or tau),
+    exponential=lambda base, s_churn, tau: resolved(base).exponential and not (s_churn or tau),
     uniform=_of_base("uniform"),
     source="arXiv:2206.00364, Algorithm 2; k-diffusion, sample_euler, sample_heun and sample_dpm_2",
     ranges={"s_churn": (0.0, inf), "s_min": (0.0, inf), "s_noise": (0.0, inf), "tau": (0.0, 10.0)},
@@ -108,7 +101,7 @@ def edm_stochastic(
     late : bool
         Raise the state after its evaluation, as the Euler scheduler of the diffusers library does: of first order.
     """
-    rule, now = _resolved(base), step.now
+    rule, now = resolved(base), step.now
     if rule.history:
         raise SolverError(f"{step.tracer.rule.name}: the base must be a one-step solver; {rule.name} has a past")
     if now.singular:

@@ -30,7 +30,8 @@ from diffode.solvers.unipc import unipc_2
 from diffode.trace import Step
 
 
-def _resolved(base: str | Solver) -> Solver:
+def resolved(base: str | Solver) -> Solver:
+    """The base of a transform, told by itself or by its name."""
     if isinstance(base, Solver):
         return base
     from diffode.solvers.registry import get_solver  # which imports this module
@@ -57,14 +58,14 @@ def _of_base(claim: str, put_right: bool = False) -> Claim:
 
     def claimed(base: str | Solver, beta: float, predictor: float, kind: str) -> Any:
         kept = _is_base(beta, predictor) or (put_right and kind == "ghvb" and predictor == 1)
-        return getattr(_resolved(base), claim) if kept else None
+        return getattr(resolved(base), claim) if kept else None
 
     return claimed
 
 
 def _order(base: str | Solver, beta: float, predictor: float, kind: str) -> float:
     """First order; of a velocity that is put right, and where only a predictor lags, what the base has."""
-    order = _resolved(base).order
+    order = resolved(base).order
     if beta != 1 and kind != "ghvb":
         return 1
     return order if predictor == 1 else min(order, 2)
@@ -72,7 +73,7 @@ def _order(base: str | Solver, beta: float, predictor: float, kind: str) -> floa
 
 def _uniform(base: str | Solver, beta: float, predictor: float) -> str | None:
     """A velocity has an endless past, which is known on equal steps."""
-    rule = _resolved(base)
+    rule = resolved(base)
     if rule.uniform or _is_base(beta, predictor):
         return rule.uniform
     return "lam" if rule.prediction == "x0" else "rho"
@@ -88,9 +89,9 @@ STEPS = ("all", "full", "corrected")
     strong_order=_of_base("strong_order", put_right=True),
     stiff_order=_of_base("stiff_order"),
     uniform=_uniform,
-    prediction=lambda base: _resolved(base).prediction,
-    history=lambda base: _resolved(base).history,
-    exponential=lambda base, over_sigma: _resolved(base).exponential and not over_sigma,
+    prediction=lambda base: resolved(base).prediction,
+    history=lambda base: resolved(base).history,
+    exponential=lambda base, over_sigma: resolved(base).exponential and not over_sigma,
     source="arXiv:2307.11118, sections 3 and 4",
     ranges={"beta": (1e-3, 1.0), "predictor": (1e-3, 1.0)},
     limits=[
@@ -140,7 +141,7 @@ def momentum(
         Average m/σ_t, as the authors' UniPC does. Constant data are then not kept, and what is done depends on the α of
         the process.
     """
-    rule = _resolved(base)
+    rule = resolved(base)
     if kind not in KINDS or steps not in STEPS:
         raise SolverError(f"{step.tracer.rule.name}: kind is one of {KINDS} and steps one of {STEPS}")
     if step.now.singular or step.next.singular or _is_plain(step, rule, steps):
