@@ -60,6 +60,15 @@ def test_weak_order_is_the_claim_neither_less_nor_more(solver: Solver) -> None:
         assert slope.value - slope.interval < true + 0.5, slope
 
 
+@every
+def test_what_misses_its_claim_says_why_and_what_puts_it_right(solver: Solver) -> None:
+    assert (solver.reaches is None) == (solver.erratum is None)
+    if solver.erratum is not None and solver.erratum.right:
+        right = de.get_solver(solver.erratum.right)
+        assert right.reaches is None
+        assert right.order >= solver.order
+
+
 # --- exact law = executed law ---------------------------------------------------------------------------
 
 

@@ -51,6 +51,22 @@ def limit(parent: str, uniform: str | None = None, **options: Any) -> Limit:
     return Limit(parent, MappingProxyType(options), uniform)
 
 
+@dataclass(frozen=True)
+class Erratum:
+    """What is wrong with a published formula, or with its official code.
+
+    Attributes
+    ----------
+    what : str
+        The slip, in one sentence.
+    right : str
+        The registered name that puts it right; empty where there is none.
+    """
+
+    what: str
+    right: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Solver:
     """A step rule with its claims; made by the `solver` decorator.
@@ -79,6 +95,8 @@ class Solver:
         True claims that a constant prediction is integrated exactly.
     reaches : float or None
         For a rule kept as published that misses its claim: the order it truly has.
+    erratum : Erratum or None
+        Why it does, and which solver puts it right.
     reversible : bool
         True claims that a run can be undone exactly: `diffode.invert` takes its plans.
     family : str
@@ -129,6 +147,10 @@ class Solver:
     @property
     def reaches(self) -> float | None:
         return self._claim("reaches")
+
+    @property
+    def erratum(self) -> Erratum | None:
+        return self._claim("erratum")
 
     @property
     def prediction(self) -> str:
@@ -217,6 +239,8 @@ class Solver:
                 raise SolverError(f"{self.name}: {claim} must be a number or None, not {value!r}")
         if self.uniform not in (None, "lam", "rho", "t", "sigma"):
             raise SolverError(f"{self.name}: uniform must be 'lam', 'rho', 't', 'sigma' or None, not {self.uniform!r}")
+        if self.erratum is not None and not isinstance(self.erratum, Erratum):
+            raise SolverError(f"{self.name}: erratum must be an Erratum(what, right), not {self.erratum!r}")
         for law in self.limits:
             if not isinstance(law, Limit):
                 raise SolverError(f"{self.name}: limits must be made by limit(…), not {law!r}")
@@ -239,6 +263,7 @@ def solver(
     strong_order: Claim = None,
     stiff_order: Claim = None,
     reaches: Claim = None,
+    erratum: Claim = None,
     exponential: Claim = False,
     reversible: Claim = False,
     uniform: Claim = None,
@@ -259,6 +284,8 @@ def solver(
         Past values that the rule uses.
     strong_order, reaches : number or None, or function of the options
         The strong order claimed; the true order of a rule that is kept as published although it misses its claim.
+    erratum : Erratum or None, or function of the options
+        Why it misses its claim, and the registered name of the rule that puts it right.
     stiff_order : int or None, or function of the options
         The stiff order claimed of an exponential rule.
     exponential : bool, or function of the options
@@ -302,6 +329,7 @@ def solver(
                     "strong_order": strong_order,
                     "stiff_order": stiff_order,
                     "reaches": reaches,
+                    "erratum": erratum,
                     "exponential": exponential,
                     "reversible": reversible,
                     "uniform": uniform,

@@ -17,7 +17,7 @@ from diffode import phi
 from diffode.errors import SolverError
 from diffode.kinds import Number, package_of
 from diffode.plan import Level, Linear
-from diffode.solvers.base import Claim, limit, solver
+from diffode.solvers.base import Claim, Erratum, limit, solver
 from diffode.solvers.runge_kutta import euler, heun
 from diffode.solvers.singlestep import dpm2, shifted
 from diffode.solvers.transforms import resolved
@@ -64,6 +64,9 @@ def _late_limit(step: Step, x: Linear, raised: Level) -> Linear:
 @solver(
     order=lambda base, late: 1 if late else resolved(base).order,
     reaches=lambda base, s_noise: resolved(base).reaches if s_noise == 1 else 0,
+    erratum=lambda base, s_noise: (
+        resolved(base).erratum if s_noise == 1 else Erratum("S_noise ≠ 1: the noise is not what the raise needs.")
+    ),
     prediction=_of_base("prediction"),
     exponential=lambda base, s_churn, tau: resolved(base).exponential and not (s_churn or tau),
     uniform=_of_base("uniform"),

@@ -18,7 +18,7 @@ from diffode.errors import SolverError
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.series import rational
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.trace import Step
 
 _EXCESS: dict[str, Callable[[Number], Number]] = {
@@ -120,9 +120,20 @@ def _reaches(order: int, scale: float | str, slope: str, terms: int) -> int | No
     return 2 if order == 3 and scale == 1 and slope == "published" else None
 
 
+def _erratum(order: int, scale: float | str, slope: str, terms: int) -> Erratum | None:
+    if _reaches(order, scale, slope, terms) is None:
+        return None
+    if terms and order > 1:
+        return Erratum(f"The integrals over φ are left Riemann sums of {terms} terms: of first order in the step.")
+    return Erratum(
+        "The first derivative is the backward difference, without the half step of the second.", "er_sde_ode_3"
+    )
+
+
 @solver(
     order=_order,
     reaches=_reaches,
+    erratum=_erratum,
     strong_order=lambda scale: None if scale == 1 or isinstance(scale, str) else 1.0,
     prediction="x0",
     history=lambda order: order - 1,

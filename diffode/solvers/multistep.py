@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 from diffode.plan import Linear
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.solvers.exponential import (
     differences,
     exact_start,
@@ -38,8 +38,18 @@ def _true_order(order: int, tau: float, third: str) -> int | None:
     return 1 if third == "diffusers" else (None if tau else 2)
 
 
+def _erratum(order: int, tau: float, third: str, prediction: str) -> Erratum | None:
+    if _true_order(order, tau, third) is None:
+        return None
+    if third == "diffusers":
+        return Erratum("The weight of the second derivative in the noisy step is off by 1: a ½ has the wrong sign.")
+    right = "dpmpp_3m_corrected" if prediction == "x0" else "dpm_solver_3m_corrected"
+    return Erratum("The second derivative is the divided difference, half of it, with the weight of the whole.", right)
+
+
 @solver(
     order=lambda order, tau: _with_noise(order, tau),
+    erratum=_erratum,
     reaches=lambda order, tau, third: _true_order(order, tau, third),
     strong_order=lambda tau: 1.0 if tau else None,
     prediction=lambda prediction: prediction,

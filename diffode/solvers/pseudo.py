@@ -21,7 +21,7 @@ from diffode.kinds import Number
 from diffode.plan import Level, Linear
 from diffode.prediction import change
 from diffode.solvers.adams import deis
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.solvers.exponential import order_here, taylor
 from diffode.solvers.momentum import weights
 from diffode.solvers.tableaux import HEUN2, RK4, TABLEAUX, Tableau
@@ -150,9 +150,15 @@ def pndm(
     return taylor(step, "eps", [_adams(step, d, order_here(step, order, lower_order_final))])
 
 
+def _slips(order: int) -> Erratum:
+    more = "" if order == 3 else ", the sign of a term of T_2, and the ratio in the last difference"
+    return Erratum(f"Wrong in the weights: a bracket of T_1{more}.", f"ipndm_v_{order}")
+
+
 @solver(
     order=lambda order: order,
     reaches=lambda order: 2 if order > 2 else None,
+    erratum=lambda order: _slips(order) if order > 2 else None,
     prediction="eps",
     history=lambda order: order - 1,
     exponential=lambda order: order < 4,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from diffode import phi
 from diffode.kinds import Number, package_of
 from diffode.plan import Level, Linear
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.solvers.exponential import taylor
 from diffode.solvers.first_order import ancestral
 from diffode.trace import Step
@@ -131,9 +131,17 @@ def singlestep_2(
     return _ancestral(step, eta, lambda b: _second(step, prediction, kind, r1, inner, d, b))
 
 
+def _erratum(r2: float, prediction: str) -> Erratum | None:
+    if abs(r2 - 2 / 3) < 1e-12:
+        return None
+    right = "dpm_solver_3" if prediction == "eps" else "dpmpp_3s"
+    return Erratum("The last inner point is not at two thirds of the step, which its weights are for.", right)
+
+
 @solver(
     order=3,
-    reaches=lambda r2, inner: None if abs(r2 - 2 / 3) < 1e-12 and inner == "lambda" else 2,
+    reaches=lambda r2: None if abs(r2 - 2 / 3) < 1e-12 else 2,
+    erratum=_erratum,
     prediction=lambda prediction: prediction,
     exponential=True,
     source="arXiv:2206.00927, Algorithm 2 and 5 (noise prediction); official code (data prediction)",
@@ -277,4 +285,7 @@ dpm_solver_2 = singlestep_2.configure("dpm_solver_2", source=f"{_NOISE}, Algorit
 dpm_solver_3 = singlestep_3.configure("dpm_solver_3", source=f"{_NOISE}, Algorithm 2")
 dpmpp_2s = singlestep_2.configure("dpmpp_2s", prediction="x0", source=f"{_PP}, Algorithm 1")
 dpmpp_3s = singlestep_3.configure("dpmpp_3s", prediction="x0", source=f"{_PP}, official code")
+dpm_solver_3_time_uniform = singlestep_3.configure(
+    "dpm_solver_3_time_uniform", inner="t", source="official code, method='singlestep', skip_type='time_uniform'"
+)
 dpm2 = singlestep_2.configure("dpm2", source="k-diffusion, sample_dpm_2 (its midpoint is geometric in σ)")

@@ -86,6 +86,7 @@ STEPS = ("all", "full", "corrected")
 @solver(
     order=_order,
     reaches=_of_base("reaches", put_right=True),
+    erratum=_of_base("erratum", put_right=True),
     strong_order=_of_base("strong_order", put_right=True),
     stiff_order=_of_base("stiff_order"),
     uniform=_uniform,

@@ -19,7 +19,7 @@ from math import factorial
 from diffode import phi
 from diffode.kinds import Number
 from diffode.plan import Level, Linear
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.solvers.exponential import exact_start, form, interpolate, latest, taylor
 from diffode.solvers.starts import begin, ending, finish, unfinished
 from diffode.trace import Step
@@ -80,9 +80,21 @@ def _correct(
     return interpolate(step, prediction, [new, *values], [step.next, *levels])
 
 
+def _drops_terms(order: int, variant: str, corrector: bool) -> bool:
+    return variant == "vary_coeff" and corrector and order > 1
+
+
+def _erratum(order: int, variant: str, corrector: bool, prediction: str) -> Erratum | None:
+    if not _drops_terms(order, variant, corrector):
+        return None
+    right = f"unipc_{order}" if prediction == "x0" else f"unipc(order={order}, prediction='eps')"
+    return Erratum("The corrector takes the new value from one row of its system alone, and not from all.", right)
+
+
 @solver(
     order=lambda order, corrector: order + bool(corrector),
-    reaches=lambda order, variant, corrector: 1 if variant == "vary_coeff" and corrector and order > 1 else None,
+    reaches=lambda order, variant, corrector: 1 if _drops_terms(order, variant, corrector) else None,
+    erratum=_erratum,
     prediction=lambda prediction: prediction,
     history=lambda order: order - 1,
     exponential=True,
