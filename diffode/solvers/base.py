@@ -78,7 +78,8 @@ class Solver:
     rule : callable
         step, options → new state.
     order : float
-        The order claimed: global, classical, given an exact past; the weak order where the rule draws noise.
+        The order claimed: global, classical, given an exact past; the weak order where the rule draws noise. 0 where
+        options that were fitted leave none to claim.
     prediction : str
         What the rule asks the network for.
     history : int
@@ -186,7 +187,8 @@ class Solver:
             ) from leaving
 
     def __repr__(self) -> str:
-        return f"<solver {self.name}: order {self.order:g}, prediction {self.prediction!r}>"
+        claim = f"order {self.order:g}" if self.order else "claims no order"
+        return f"<solver {self.name}: {claim}, prediction {self.prediction!r}>"
 
     def configure(self, name: str | None = None, /, *, source: str | None = None, **options: Any) -> Solver:
         """The same rule with other options, and a name that says them.
@@ -229,7 +231,8 @@ class Solver:
             predictions.check(self.prediction, self.name)
         except ModelError as problem:
             raise SolverError(str(problem)) from None
-        if not isinstance(self.order, (int, float)) or self.order <= 0:
+        unclaimed = self.order == 0 and callable(self.claims["order"])
+        if not isinstance(self.order, (int, float)) or (self.order <= 0 and not unclaimed):
             raise SolverError(f"{self.name}: order must be a positive number, not {self.order!r}")
         if self.order != int(self.order) or self.order > 20:
             raise SolverError(f"{self.name}: order must be a whole number from 1 to 20, not {self.order}")

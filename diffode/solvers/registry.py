@@ -11,12 +11,14 @@ import difflib
 import importlib
 import re
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from diffode.errors import SolverError
+from diffode.solvers import tables
 from diffode.solvers.base import Solver
 
 FAMILIES = (
@@ -50,13 +52,50 @@ def list_solvers() -> list[str]:
     return list(registry())
 
 
+def register(found: Any, name: str | None = None) -> Solver:
+    """Give a solver, or the solver of a fit, a name in this process, as those of the package have one.
+
+    Parameters
+    ----------
+    found : Solver, or anything with a `solver`
+    name : str, optional
+        Its own by default.
+
+    Returns
+    -------
+    Solver
+        Of that name.
+
+    Raises
+    ------
+    SolverError
+        If it is no solver, or the name is taken by another.
+
+    Examples
+    --------
+    >>> mine = register(get_solver("ghvb(order=1.5)"), "mine")
+    >>> get_solver("mine") is mine
+    True
+    >>> _ = registry().pop("mine")
+    """
+    made = getattr(found, "solver", found)
+    if not isinstance(made, Solver):
+        raise SolverError(f"register: needs a solver or a fit, not {found!r}; see `de.fit`")
+    made = replace(made, name=name or made.name)
+    if made.name in registry():
+        raise SolverError(f"register: the name {made.name!r} is taken; give another, register(fit, name=…)")
+    registry()[made.name] = made
+    return made
+
+
 def get_solver(name: str | Solver) -> Solver:
     """The solver that a name, a name with options, or a file stands for.
 
     Parameters
     ----------
     name : str or Solver
-        "dpmpp_2m"; "ghvb_2.5" or "ghvb(order=2.5)"; "path/to/file.py" or "file.py:name". A solver is returned as it is.
+        "dpmpp_2m"; "ghvb_2.5" or "ghvb(order=2.5)"; "path/to/file.py" or "file.py:name"; "path/to/fit.json". A solver
+        is returned as it is.
 
     Raises
     ------
@@ -78,6 +117,8 @@ def get_solver(name: str | Solver) -> Solver:
     known = registry()
     if name in known:
         return known[name]
+    if name.endswith(".json"):
+        return tables.load(Path(name))
     path, inside = split_file(name)
     if path.endswith(".py"):
         return _from_file(Path(path), inside)
