@@ -12,23 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from rich.progress import track
 
-import diffode as de
-from diffode.errors import DiffodeError
+from diffode.analysis.census import side_by_side
+from diffode.process import VP
 from diffode.solvers import registry, verified
 
 RESULTS = Path(__file__).parent / "results"
 CERTIFICATES = RESULTS / "orders.json"
-
-
-def certificate(name: str) -> dict[str, Any]:
-    """One certificate as JSON, with the fingerprint of its formula."""
-    return {**de.verify(name).as_dict(), "fingerprint": verified.fingerprint(de.get_solver(name))}
 
 
 def study(again: bool = False) -> dict[str, dict[str, Any]]:
@@ -41,19 +35,10 @@ def study(again: bool = False) -> dict[str, dict[str, Any]]:
         for name, solver in registry().items()
         if known.get(name, {}).get("fingerprint") != verified.fingerprint(solver)
     ]
-    failed: dict[str, BaseException] = {}
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        jobs = {pool.submit(certificate, name): name for name in missing}
-        for job in track(as_completed(jobs), "verifying", total=len(jobs), disable=not jobs):
-            if problem := job.exception():
-                failed[jobs[job]] = problem
-                continue
-            known[jobs[job]] = job.result()
-            _write(known)
-    if failed:
-        raise DiffodeError(
-            "; ".join(f"{name}: {type(problem).__name__}: {problem}" for name, problem in failed.items())
-        )
+    done = side_by_side(missing, VP(), fast=False, workers=2)
+    for name, entry in track(done, "verifying", total=len(missing), disable=not missing):
+        known[name] = {**entry, "fingerprint": verified.fingerprint(registry()[name])}
+        _write(known)
     _write(known)
     return {name: known[name] for name in registry()}
 

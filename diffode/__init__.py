@@ -29,6 +29,7 @@ _WHERE = {
     "diffode.plan": ("Level", "Plan"),
     "diffode.solvers": ("Solver", "get_solver", "list_solvers", "solver"),
     "diffode.sampling": ("Sample", "compile", "sample"),
+    "diffode.analysis.census": ("certify",),
     "diffode.analysis.comparison": ("compare",),
     "diffode.analysis.derivation": ("derive",),
     "diffode.analysis.derivation.gridding": ("optimize_grid",),

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from diffode.cli import (
+    certifying,
     comparing,
     deriving,
     explaining,
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 app.command("list")(listing.list_solvers)
 app.command("verify")(verifying.verify)
+app.command("certify")(certifying.certify)
 app.command("compare")(comparing.compare)
 app.command("law")(laws.law)
 app.command("stability")(stability.stability)

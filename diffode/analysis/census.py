@@ -1,0 +1,202 @@
+"""Certificates of many solvers: in several processes, and kept, so that nothing is done twice.
+
+A certificate is kept under a digest of the solver's formula and of the code that judges it. An interrupted run loses
+the solvers that it was at, and a formula that changed is verified anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from diffode.analysis.verification import verify
+from diffode.errors import DiffodeError, SolverError
+from diffode.process import VP, Process, named
+from diffode.solvers import get_solver, registry, verified
+
+Found = Mapping[str, Any]
+"""A certificate as JSON has it."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with the solver that was done, how many are, and how many there are."""
+
+
+def certify(
+    solvers: Iterable[str] | None = None,
+    process: Process | str | None = None,
+    *,
+    fast: bool = True,
+    workers: int = 1,
+    folder: str | Path | None = None,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Found]:
+    """Certificates of many solvers, as `verify` makes them.
+
+    Parameters
+    ----------
+    solvers : iterable of str, optional
+        Names or files; the whole registry by default.
+    process : Process or str, optional
+        Where they are measured; VP by default.
+    fast : bool
+        Whether to make only the checks that tell the order.
+    workers : int
+        Processes that work side by side. With more than one, a script of your own needs `if __name__ == "__main__":`.
+    folder : str or Path, optional
+        Where certificates are kept; `kept_in()` by default.
+    again : bool
+        Whether to make anew what is kept.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        `Certificate.as_dict()` by name, in the order asked for.
+
+    Raises
+    ------
+    DiffodeError
+        If there is no such solver, or some could not be verified; the others are kept then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> found = certify(["ddim", "dpmpp_2m"], folder=tempfile.mkdtemp())
+    >>> [(name, entry["order"], entry["verdict"]) for name, entry in found.items()]
+    [('ddim', 1.0, 'PASS'), ('dpmpp_2m', 2.0, 'PASS')]
+    """
+    if not isinstance(workers, int) or workers < 1:
+        raise DiffodeError(f"certify: workers must be a positive whole number, not {workers!r}")
+    names = list(registry() if solvers is None else [solvers] if isinstance(solvers, str) else solvers)
+    where = named(process) if isinstance(process, str) else process or VP()
+    at = kept_in() if folder is None else Path(folder)
+    places = {name: _place(at, name, where, fast) for name in names}
+    found: dict[str, Found] = {}
+    for name, place in places.items():
+        known = None if again or place is None else _read(place)
+        if known is not None:
+            found[name] = known
+    missing = [name for name in names if name not in found]
+    if progress is not None:
+        progress("", len(found), len(names))
+    for name, entry in side_by_side(missing, where, fast, workers):
+        found[name] = entry
+        if (place := places[name]) is not None:
+            _write(place, entry)
+        if progress is not None:
+            progress(name, len(found), len(names))
+    return {name: found[name] for name in names}
+
+
+def side_by_side(
+    names: Iterable[str], process: Process, fast: bool, workers: int
+) -> Generator[tuple[str, dict[str, Any]]]:
+    """Names with certificates, as they are done; DiffodeError at the end where some could not be made."""
+    failed: dict[str, BaseException] = {}
+    for name, result in _results(list(names), process, fast, workers):
+        try:
+            yield name, result()
+        except (DiffodeError, ArithmeticError, TypeError, ValueError) as problem:
+            failed[name] = problem
+    if failed:
+        raise DiffodeError("; ".join(f"{name}: {type(why).__name__}: {why}" for name, why in failed.items()))
+
+
+def _results(
+    names: list[str], process: Process, fast: bool, workers: int
+) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
+    """Names with what gives their certificates or raises."""
+    if workers == 1 or len(names) < 2:
+        for name in names:
+            yield name, partial(_entry, name, process, fast)
+        return
+    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
+        jobs: dict[Future[dict[str, Any]], str] = {pool.submit(_entry, name, process, fast): name for name in names}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _entry(name: str, process: Process, fast: bool) -> dict[str, Any]:
+    return verify(name, process, fast=fast).as_dict()
+
+
+def as_declared(name: str, entry: Found) -> bool:
+    """Whether a certificate says of a solver what it claims itself: PASS, or the order that its `reaches` admits.
+
+    >>> as_declared("dpmpp_3m", {"verdict": "FAIL", "order": 2.0})
+    True
+    """
+    reaches = get_solver(name).reaches
+    return entry["verdict"] == "PASS" if reaches is None else entry["order"] == reaches
+
+
+# --- what is kept -------------------------------------------------------------------------------------------
+
+
+def kept_in() -> Path:
+    """The folder of certificates: `diffode/certificates` in the user's cache, or what DIFFODE_CERTIFICATES says."""
+    if own := os.environ.get("DIFFODE_CERTIFICATES"):
+        return Path(own)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(cache) if cache else Path.home() / ".cache") / "diffode" / "certificates"
+
+
+def _place(folder: Path, name: str, process: Process, fast: bool) -> Path | None:
+    """The file of a certificate; None for a rule that has no source."""
+    solver = get_solver(name)
+    try:
+        formula = verified.fingerprint(solver)
+    except SolverError:
+        return None
+    parts = (solver.name, repr(sorted(_claims(solver).items())), formula, judges(), repr(process), str(fast))
+    return folder / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
+
+
+def _claims(solver: Any) -> dict[str, Any]:
+    names = ("order", "reaches", "history", "prediction", "exponential", "uniform", "strong_order", "stiff_order")
+    return {name: getattr(solver, name) for name in names}
+
+
+@cache
+def judges() -> str:
+    """A digest of the code that traces, measures and proves: a change there makes every certificate anew."""
+    root = Path(__file__).parents[1]
+    layers = [root / name for name in ("analysis", "backends", "models", "process", "grids", "trace")]
+    files = [*root.glob("*.py"), *(file for layer in layers for file in layer.rglob("*.py"))]
+    found = hashlib.sha256()
+    for file in sorted(files):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is kept; None where nothing is, or what cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, entry: Found) -> None:
+    """Keep a certificate, whole or not at all."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(entry, ensure_ascii=False), encoding="utf-8")
+        draft.replace(path)
+    except OSError as problem:
+        raise DiffodeError(
+            f"cannot keep a certificate in {path.parent}: {problem.strerror or problem}; name another folder by "
+            "folder= or in DIFFODE_CERTIFICATES"
+        ) from problem
