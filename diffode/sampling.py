@@ -15,7 +15,8 @@ from diffode.errors import DiffodeError, ModelError, PlanError, SolverError, Unu
 from diffode.grids import TimeGrid
 from diffode.models import Anchored, Model
 from diffode.models.base import namespace
-from diffode.plan import Evaluate, Plan
+from diffode.models.running import begun
+from diffode.plan import Plan
 from diffode.process import Process
 from diffode.process.base import require_process
 from diffode.solvers import Solver, get_solver
@@ -43,7 +44,8 @@ class Sample:
     nfe : int
         Evaluations of the model for one sample.
     passes : int
-        Network passes: what the evaluations of the model take together (2 each with guidance).
+        Network passes made: what the evaluations of the model took together (2 each with guidance, none where a
+        wrapper answered from what it remembers).
     trajectory : tuple of arrays
         The state at every level of the grid; empty where `trajectory=False`.
     plan : Plan
@@ -218,11 +220,12 @@ def sample(
             )
     if noise is not None and plan.is_deterministic:
         _unused(arrays, plan, noise)
-    anchored = _anchored(arrays, model, mu, x_T)
+    running, tally = begun(model)
+    anchored = _anchored(arrays, running, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
     inputs = [start, *(memory.values if memory else ())]
     keep = plan.states if trajectory else ()
-    run = execute(arrays, plan, anchored or model, inputs, noise, keep, on_row)
+    run = execute(arrays, plan, anchored or running, inputs, noise, keep, on_row)
     states = [run[name] for name in (plan.states if trajectory else plan.states[-1:])]
     if anchored is not None:
         levels = grid.levels if trajectory else grid.levels[-1:]
@@ -230,8 +233,7 @@ def sample(
     left: Memory = plan.memory
     remembered = Remembered(left, tuple(run[name] for name in left.registers()))
     kept = tuple(states) if trajectory else ()
-    passes = sum(model.passes(row.output) for row in plan.rows if isinstance(row, Evaluate))
-    return Sample(states[-1], plan.nfe, passes, kept, plan, remembered)
+    return Sample(states[-1], plan.nfe, tally.passes, kept, plan, remembered)
 
 
 def _check_options(solver: Solver, options: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from diffode.analysis.moments import Spectrum, gaussian_prediction
 from diffode.backends import execute, get_backend
 from diffode.errors import ModelError, PlanError
 from diffode.models import Model
+from diffode.models.running import begun
 from diffode.plan import Combine, Evaluate, Number, Plan, Row, reads
 from diffode.sampling import Remembered, Sample
 from diffode.trace import Memory
@@ -278,8 +279,8 @@ def undo(model: Model, out: Sample, *, backend: str = "numpy", trajectory: bool 
     values = dict(zip(out.plan.memory.registers(), out.memory.values, strict=True))
     values[out.plan.states[-1]] = out.x
     keep = plan.states if trajectory else ()
-    run = execute(get_backend(backend), plan, model, [values[name] for name in plan.inputs], None, keep)
+    running, tally = begun(model)
+    run = execute(get_backend(backend), plan, running, [values[name] for name in plan.inputs], None, keep)
     kept = tuple(run[name] for name in keep)
     remembered = Remembered(plan.memory, tuple(run[name] for name in plan.memory.registers()))
-    passes = sum(model.passes(row.output) for row in plan.rows if isinstance(row, Evaluate))
-    return Sample(run[plan.states[-1]], plan.nfe, passes, kept, plan, remembered)
+    return Sample(run[plan.states[-1]], plan.nfe, tally.passes, kept, plan, remembered)

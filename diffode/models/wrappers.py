@@ -32,10 +32,14 @@ class Wrapped(Model):
         return self.model.passes(output)
 
     def around(self, change: Callable[[Model], Model]) -> Self:
-        """The same wrapper around changed models."""
+        """The same wrapper around changed models, with nothing remembered: what each run begins with."""
         made = copy(self)
         made.model = change(self.model)
+        made.forget()
         return made
+
+    def forget(self) -> None:
+        """Begin anew; for wrappers that remember earlier evaluations of a run."""
 
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
         return self.told(x, level, None, output, to)
