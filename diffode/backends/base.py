@@ -6,7 +6,7 @@ The walk over the rows, with registers freed after their last use, is the same f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +44,10 @@ class Arrays(Protocol):
         """x for a model to read; ModelError where the model changes it in place."""
         ...
 
+    def joined(self, parts: Sequence[Array]) -> Array:
+        """Arrays one after the other, along the first axis."""
+        ...
+
     def combine(self, terms: Sequence[tuple[Number, Array]]) -> Array:
         """Σ c · x, in the precision of the arrays."""
         ...
@@ -65,6 +69,25 @@ class Run:
 
     def __getitem__(self, name: str) -> Array:
         return self.registers[name]
+
+
+@dataclass
+class Asked:
+    """One evaluation that a run waits for: whose plan, which row, the state there, and the value once it is known."""
+
+    solver: str
+    row: Evaluate
+    x: Array
+    value: Array = None
+
+    def taken(self) -> Array:
+        """The value; neither it nor the state is held any longer."""
+        value, self.value, self.x = self.value, None, None
+        return value
+
+
+Walk = Generator[Asked, None, Run]
+"""A run that yields its evaluations and goes on once they have their values."""
 
 
 def execute(
@@ -102,15 +125,33 @@ def execute(
     PlanError
         If the plan draws noise and none is given, or what is given does not fit; or a register to keep is not there.
     """
+    for x in inputs:
+        arrays.check_state(x)
+    run = walk(arrays, plan, inputs, noise, keep, on_row)
+    while True:
+        try:
+            asked = next(run)
+        except StopIteration as end:
+            return end.value
+        asked.value = evaluated(arrays, asked, predicted(arrays, asked, model))
+
+
+def walk(
+    arrays: Arrays,
+    plan: Plan,
+    inputs: Sequence[Array],
+    noise: Noise = None,
+    keep: Sequence[str] = (),
+    on_row: Callable[[int, int], None] | None = None,
+) -> Walk:
+    """`execute` as a generator, which yields every evaluation and finds its value there: so that several go in step."""
     if len(inputs) != len(plan.inputs):
         raise PlanError(
             f"{plan.solver}: the plan has {len(plan.inputs)} inputs ({', '.join(plan.inputs)}), got {len(inputs)}"
         )
-    for x in inputs:
-        arrays.check_state(x)
     registers: dict[str, Array] = dict(zip(plan.inputs, inputs, strict=True))
     wanted = set(keep) | plan.kept
-    draw = _draws(arrays, plan, noise, inputs[0])
+    draw = draws(arrays, plan, noise, inputs[0])
     last = plan.last_use
     for name in wanted - last.keys():
         raise PlanError(f"{plan.solver}: keep= asks for register {name}, which the plan does not define")
@@ -120,7 +161,9 @@ def execute(
             ending.setdefault(i, []).append(name)
     for i, row in enumerate(plan.rows):
         if isinstance(row, Evaluate):
-            registers[row.out] = _evaluate(arrays, plan, model, row, registers[row.x])
+            asked = Asked(plan.solver, row, registers[row.x])
+            yield asked
+            registers[row.out] = asked.taken()
         elif isinstance(row, Combine):
             registers[row.out] = _combine(arrays, row, registers) if row.terms else 0 * inputs[0]
         elif isinstance(row, Dynamic):
@@ -142,24 +185,31 @@ def _coefficient(c: Any, registers: dict[str, Array]) -> Any:
     return c.factor * registers[c.dynamic] if isinstance(c, Scaled) else c
 
 
-def _evaluate(arrays: Arrays, plan: Plan, model: Any, row: Evaluate, x: Array) -> Array:
+def predicted(arrays: Arrays, asked: Asked, model: Any) -> Array:
+    """The model's answer, not yet looked at."""
+    row = asked.row
     try:
-        with arrays.lent(x) as lent:
-            value = model.predict(lent, row.level, row.prediction, row.at, row.to, row.output)
+        with arrays.lent(asked.x) as lent:
+            return model.predict(lent, row.level, row.prediction, row.at, row.to, row.output)
     except ModelError as problem:
-        raise ModelError(f"{plan.solver}, step {row.step}: {problem}") from problem
+        raise ModelError(f"{asked.solver}, step {row.step}: {problem}") from problem
+
+
+def evaluated(arrays: Arrays, asked: Asked, value: Array) -> Array:
+    """The model's answer where it is finite; ModelError says which step and t, and whose fault it is."""
     if not arrays.finite(value):
-        where = f"at step {row.step}, t={shown(row.level.t)}"
-        if not arrays.finite(x):
+        where = f"at step {asked.row.step}, t={shown(asked.row.level.t)}"
+        if not arrays.finite(asked.x):
             raise ModelError(
-                f"{plan.solver}: the state itself is not finite {where}; the solver diverged (take smaller steps, or "
+                f"{asked.solver}: the state itself is not finite {where}; the solver diverged (take smaller steps, or "
                 "a solver with a larger stability region)"
             )
-        raise ModelError(f"{plan.solver}: the model returned NaN or ∞ {where}")
+        raise ModelError(f"{asked.solver}: the model returned NaN or ∞ {where}")
     return value
 
 
-def _draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any], Array]:
+def draws(arrays: Arrays, plan: Plan, noise: Noise, x: Array) -> Callable[[Any], Array]:
+    """A function that gives each noise row of a plan its value; rows are asked in order."""
     rows = plan.noises
     if rows and noise is None:
         raise PlanError(

@@ -47,6 +47,10 @@ def lent(x: np.ndarray) -> Generator[np.ndarray]:
         raise ModelError(IN_PLACE) from problem
 
 
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts)
+
+
 def combine(terms: Sequence[tuple[Number, np.ndarray]]) -> np.ndarray:
     total: Any = None
     for c, x in terms:

@@ -53,6 +53,10 @@ def lent(x: torch.Tensor) -> Generator[torch.Tensor]:
         raise ModelError(IN_PLACE)
 
 
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(tuple(parts))
+
+
 def combine(terms: Sequence[tuple[Number, torch.Tensor]]) -> torch.Tensor:
     total: Any = None
     for c, x in terms:
