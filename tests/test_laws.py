@@ -196,7 +196,7 @@ def test_processes_with_equal_noise_give_equal_samples(solver: Solver, data: st.
     """In y = x/α and λ all processes are one: a rule that does not name t or σ cannot tell them apart."""
     if solver.options.get("variable") in ("t", "sigma") or solver.options.get("inner") in ("t", "sqrt_t"):
         return
-    if solver.options.get("over_sigma") or "difference" in solver.options or solver.family == "score_sde":
+    if solver.options.get("over_sigma") or "difference" in solver.options or solver.family in ("score_sde", "langevin"):
         return
     if solver.options.get("of") == "x" or solver.rule.__name__ in ("edict", "ddim_inversion"):  # states at another α
         return

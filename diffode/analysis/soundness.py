@@ -59,7 +59,7 @@ def _step_error(solver: Solver, process: Process, prediction: str, h: float, tau
     levels = [process.level(lam=h * k) for k in range(-past, 2)]
     plan = solver.plan(TimeGrid(process, levels=levels), exact_past=past, open_end=True)
     constant = 0.7
-    model = Denoiser(lambda x, t: np.full_like(x, constant), process, prediction)
+    model = Denoiser(lambda x, t, output=None: np.full_like(x, constant), process, prediction)
     states = [np.array([[1.3]])]
     for a, b in zip(levels[-2::-1], levels[-3::-1], strict=False):
         states.insert(0, _exact_mean(prediction, a, b, states[0], constant, tau))

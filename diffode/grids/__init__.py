@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from diffode.grids.grid import Final, TimeGrid
 from diffode.grids.published import AYS_TABLES, align_your_steps, leading, linspace, trailing
+from diffode.grids.restart import Interval, RestartGrid, restart
 from diffode.grids.spaced import (
     arctan,
     beta,
@@ -33,9 +34,9 @@ from diffode.grids.spaced import (
 from diffode.grids.stored import load, save
 
 __all__ = [
-    "AYS_TABLES", "NAMES", "Final", "TimeGrid",
+    "AYS_TABLES", "NAMES", "Final", "Interval", "RestartGrid", "TimeGrid",
     "align_your_steps", "arctan", "beta", "exponential", "karras", "kl_optimal", "leading", "linspace", "load",
-    "polyexponential", "power", "quadratic", "save", "trailing", "uniform_lambda", "uniform_log_sigma",
+    "polyexponential", "power", "quadratic", "restart", "save", "trailing", "uniform_lambda", "uniform_log_sigma",
     "uniform_sigma", "uniform_t",
 ]  # fmt: skip
 

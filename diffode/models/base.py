@@ -7,6 +7,7 @@ through the same code.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,8 +130,13 @@ class Model(ABC):
         if self.prediction == prediction:
             return value
         rated = level if level.process is not None else replace(level, process=self.process)
-        a, b = predictions.change(self.prediction, prediction, rated)
-        return like(a, x) * x + like(b, x) * value
+        return changed(self.prediction, prediction, rated, x, value)
+
+
+def changed(source: str, target: str, level: Level, x: Array, value: Array) -> Array:
+    """A prediction of x at a level, told as another."""
+    a, b = predictions.change(source, target, level)
+    return like(a, x) * x + like(b, x) * value
 
 
 class Denoiser(Model):
@@ -186,7 +192,23 @@ class Denoiser(Model):
         elif isinstance(time, (np.ndarray, np.generic)):
             time = like(time, x)
         extra = {name: value for name, value in (("output", output), ("to", to)) if value is not None}
+        if extra:
+            _check_accepts(self.fn, x, time, extra)
         return self.fn(x, time, **extra)
+
+
+def _check_accepts(fn: Callable[..., Array], x: Array, time: Any, extra: dict[str, Any]) -> None:
+    """Raise ModelError where a network is asked for a branch or a target that it does not know of."""
+    try:
+        inspect.signature(fn).bind(x, time, **extra)
+    except TypeError:
+        asked = ", ".join(f"{name}={shown(value.t) if name == 'to' else repr(value)}" for name, value in extra.items())
+        raise ModelError(
+            f"the solver asks the network for {asked}, which fn(x, t) does not take; give de.Guided(conditional, "
+            "unconditional, scale) for the branches of guidance, or an fn with these parameters"
+        ) from None
+    except ValueError:  # it does not tell its parameters
+        return
 
 
 def check_output(value: Array, x: Array, where: str) -> None:

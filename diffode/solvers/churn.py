@@ -24,8 +24,8 @@ from diffode.solvers.transforms import resolved
 from diffode.trace import Step
 
 
-def _of_base(claim: str) -> Claim:
-    """The base's own claim."""
+def of_base(claim: str) -> Claim:
+    """The claim of a transform that is the base's own."""
     return lambda base: getattr(resolved(base), claim)
 
 
@@ -38,6 +38,17 @@ def _rise(step: Step, s_churn: float, s_min: float, s_max: float, tau: float) ->
         inside = (step.now.rho >= s_min) & (step.now.rho <= s_max)
         return phi.choose(inside, lambda: rise, lambda: 0.0 * rise)
     return rise
+
+
+def forward(step: Step, a: Level, b: Level, rise: Number, key: str, s_noise: float = 1.0) -> Linear:
+    r"""The state at a, moved to the noisier level b by the forward process, exactly.
+
+        x_b = (α_b/α_a) x_a + S_noise σ_b √(1 − e^{−2 rise}) z,    rise = λ_a − λ_b
+
+    S_noise = 1 is the process.
+    """
+    x = (b.alpha / a.alpha) * step.x
+    return x + s_noise * b.sigma * phi.sqrt(-phi.expm1(-2 * rise)) * step.normal(key) if s_noise else x
 
 
 @dataclass
@@ -67,9 +78,9 @@ def _late_limit(step: Step, x: Linear, raised: Level) -> Linear:
     erratum=lambda base, s_noise: (
         resolved(base).erratum if s_noise == 1 else Erratum("S_noise ≠ 1: the noise is not what the raise needs.")
     ),
-    prediction=_of_base("prediction"),
+    prediction=of_base("prediction"),
     exponential=lambda base, s_churn, tau: resolved(base).exponential and not (s_churn or tau),
-    uniform=_of_base("uniform"),
+    uniform=of_base("uniform"),
     source="arXiv:2206.00364, Algorithm 2; k-diffusion, sample_euler, sample_heun and sample_dpm_2",
     ranges={"s_churn": (0.0, inf), "s_min": (0.0, inf), "s_noise": (0.0, inf), "tau": (0.0, 10.0)},
     limits=[
@@ -112,9 +123,7 @@ def edm_stochastic(
     raised, rise = shifted(step, now, _rise(step, s_churn, s_min, s_max, tau), cleaner=False)
     inner = step
     if package_of(rise) in ("array", "sympy") or rise != 0:
-        x = (raised.alpha / now.alpha) * step.x
-        if s_noise:
-            x = x + s_noise * raised.sigma * phi.sqrt(-phi.expm1(-2 * rise)) * step.normal("churn")
+        x = forward(step, now, raised, rise, "churn", s_noise)
         if late and step.singular:
             return _late_limit(step, x, raised)
         inner = _Late(**vars(step), before=step if late else None)

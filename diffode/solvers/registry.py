@@ -24,7 +24,8 @@ from diffode.solvers.base import Solver
 FAMILIES = (
     "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
     "refined", "exponential_rk", "exponential_pece", "momentum", "pseudo", "mean_reverting",
-    "transforms", "seeds", "er_sde", "ancestral", "churn", "score_sde", "reversible",
+    "transforms", "seeds", "er_sde", "ancestral", "churn", "restart", "score_sde", "langevin",
+    "cfg_pp", "reversible",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"

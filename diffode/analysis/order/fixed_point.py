@@ -79,6 +79,7 @@ def companion_matrix(solver: Solver) -> np.ndarray:
 
 def _action(plan: Plan, at_zero: Callable[[Any], Any]) -> np.ndarray:
     """The linear map from the inputs of a plan to its state and memory, the network's output left out."""
+    plan.require_linear("the companion matrix")
     registers: dict[str, dict[str, Any]] = {name: {name: Fraction(1)} for name in plan.inputs}
     for row in plan.rows:
         total: dict[str, Any] = {}
