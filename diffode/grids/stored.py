@@ -14,6 +14,8 @@ from diffode.grids.grid import TimeGrid, check_steps, level_of, noiseless
 from diffode.process import Process
 
 FORMAT = "diffode-grid/1"
+ALSO = ("diffode-fit/1",)
+"""Other files that hold a grid."""
 
 
 def dumps(grid: TimeGrid, **facts: Any) -> str:
@@ -67,7 +69,7 @@ def load(path: str | Path, process: Process, n: int | None = None) -> TimeGrid:
         raise GridError(f"grid: {path}: no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
+        if content["format"] not in (FORMAT, *ALSO):
             raise ValueError
         values = [None if value is None else float(value) for value in content["lam"]]
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError):

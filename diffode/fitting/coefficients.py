@@ -1,0 +1,185 @@
+"""`fit_coefficients`: what fitted coefficients share: what they are fitted to, what is kept, how they are judged.
+
+A fit begins at the coefficients of a registered solver, and is kept only where it comes nearer to the end points of the
+exact flow on the states that it was fitted on. What it is worth stands in `provenance["held_out"]`: the same distance
+from states that it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from diffode.backends import execute
+from diffode.errors import DiffodeError, ModelError, SolverError, unknown
+from diffode.fitting.grids import Target, backend_of, flat
+from diffode.fitting.outcome import Fit
+from diffode.grids import TimeGrid
+from diffode.plan import Level
+from diffode.solvers import Solver, get_solver
+from diffode.solvers.tables import CoefficientTable
+
+METHODS: dict[str, str] = {
+    "olss": "diffode.fitting.canonical:fit_olss",
+    "bns": "diffode.fitting.canonical:fit_bns",
+    "s4s": "diffode.fitting.canonical:fit_s4s",
+    "bespoke": "diffode.fitting.bespoke:fit_bespoke",
+    "amed": "diffode.fitting.directions:fit_amed",
+    "usf": "diffode.fitting.schedules:fit_usf",
+}
+"""Name of a method → module:function, called as function(target, nfe, **options)."""
+
+_LOST = 1e6
+"""What a run that overflows is off by."""
+
+
+def fit_coefficients(target: Any, nfe: int, *, method: str = "olss", **options: Any) -> Fit:
+    """Coefficients fitted to a model.
+
+    Parameters
+    ----------
+    target : Model, Problem, str, GaussianMixture or array_like
+        See `diffode.fitting.grids.target_of`.
+    nfe : int
+    method : {"olss", "bns", "s4s", "bespoke", "amed", "usf"}
+    **options
+        Of the method's function.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    DiffodeError
+        If there is no such method, the budget is too small, or the target is none.
+
+    Examples
+    --------
+    >>> found = fit_coefficients("mixture_1d", 5, method="olss", samples=32)
+    >>> found.solver.prediction, found.grid.steps
+    ('x0', 5)
+    """
+    if method not in METHODS:
+        raise DiffodeError(f"fit: {unknown('method', method, METHODS)}")
+    module, _, function = METHODS[method].partition(":")
+    return getattr(import_module(module), function)(target, nfe, **options)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A target with the grid and the solver that a fit begins with.
+
+    Attributes
+    ----------
+    target : Target
+    grid : TimeGrid
+    start : Solver
+    nfe, seed : int
+    """
+
+    target: Target
+    grid: TimeGrid
+    start: Solver
+    nfe: int
+    seed: int
+
+    @staticmethod
+    def of(target: Target, nfe: int, grid: str | TimeGrid, start: str | Solver, seed: int, per_step: int = 1) -> Course:
+        """The course of a budget, for a method that evaluates `per_step` times a step.
+
+        Raises
+        ------
+        DiffodeError
+            If the budget is no multiple of that, or the grid does not fit.
+        """
+        if nfe % per_step:
+            raise DiffodeError(f"fit: each step takes {per_step} evaluations, so nfe must be a multiple, not {nfe}")
+        rule = get_solver(start)
+        if not rule.plan(target.grid("uniform_lambda", 2)).is_deterministic:
+            raise SolverError(f"fit: {rule.name} draws noise; begin at a deterministic solver, start='dpmpp_2m'")
+        return Course(target, target.grid(grid, nfe // per_step), rule, nfe, seed)
+
+    def states(self, solver: Solver, grid: TimeGrid, held_out: bool = False) -> list[np.ndarray]:
+        """The states of a run at every level, each of shape (batch, d)."""
+        x, plan = self.target.held_out if held_out else self.target.train, solver.plan(grid)
+        run = execute(backend_of(x), plan, self.target.model, [x], None, plan.states)
+        return [flat(run[name]) for name in plan.states]
+
+    def off(self, solver: Solver, grid: TimeGrid | None = None) -> np.ndarray:
+        """How far a run ends from the end points of the exact flow, one entry after the other."""
+        try:
+            with np.errstate(all="ignore"):
+                found = self.target.run(solver, grid or self.grid) - self.target.ends[0]
+        except ModelError:
+            return np.full(self.target.ends[0].size, _LOST)
+        return np.nan_to_num(found, nan=_LOST, posinf=_LOST, neginf=-_LOST).ravel()
+
+    def key(self, method: str, **options: Any) -> dict[str, Any]:
+        """What tells this fit from others, in plain values."""
+        return {
+            "method": method, "problem": self.target.name, "nfe": self.nfe, "seed": self.seed,
+            "start": self.start.name, "samples": len(self.target.train), "lam": self.grid.lam.tolist(), **options,
+        }  # fmt: skip
+
+    def concluded(
+        self,
+        method: str,
+        content: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        grid: TimeGrid | None = None,
+        name: str | None = None,
+    ) -> Fit:
+        """The fit of a content (`table`, or `rule` with `options`); the start itself where that is no worse.
+
+        Parameters
+        ----------
+        method : str
+        content : mapping
+        facts : mapping
+            Further provenance.
+        grid : TimeGrid, optional
+            Where the fit has a grid of its own.
+        name : str, optional
+            `method_nfe` by default.
+        """
+        name, fitted_on = name or f"{method}_{self.nfe}", grid or self.grid
+        told = {
+            "method": method, "problem": self.target.name, "nfe": self.nfe, "seed": self.seed, "start": self.start.name,
+            **facts,
+        }  # fmt: skip
+        made = Fit.of(name, content, fitted_on, told)
+        errors = [
+            [self.target.error(*run, held_out) for run in ((self.start, self.grid), (made.solver, fitted_on))]
+            for held_out in (False, True)
+        ]
+        kept = errors[0][1] <= errors[0][0]
+        if not kept:
+            content = {"table": CoefficientTable.of(self.start.plan(self.grid)).as_dict()}
+            errors = [[before, before] for before, _ in errors]
+        counts = len(self.target.train), len(self.target.held_out)
+        told["start_kept"] = not kept
+        for part, (before, after), count in zip(("train", "held_out"), errors, counts, strict=True):
+            told[part] = {"before": before, "after": after, "count": count}
+        return Fit.of(name, content, fitted_on if kept else self.grid, told)
+
+
+def refined(grid: TimeGrid, substeps: int) -> TimeGrid:
+    """A grid with further levels between those of another, equally far apart in λ.
+
+    >>> import diffode as de
+    >>> refined(de.TimeGrid(de.EDM(), sigma=[4.0, 1.0]), 2).sigma
+    array([4., 2., 1.])
+    """
+    if isinstance(substeps, bool) or not isinstance(substeps, int) or substeps < 1:
+        raise DiffodeError(f"fit: substeps must be a whole number of at least 1, not {substeps!r}")
+    levels: list[Level] = [grid[0]]
+    for a, b in pairwise(grid):
+        gap = (b.lam - a.lam) / substeps
+        levels += [*(grid.process.level(lam=a.lam + k * gap) for k in range(1, substeps)), b]
+    return TimeGrid(grid.process, levels=levels)
