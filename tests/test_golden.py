@@ -47,7 +47,6 @@ COMPLETE = (
 LATER = {
     "dpm_solver": {f"{name}_adaptive_{order}" for name in ("dpmsolver", "dpmsolver++") for order in (2, 3)},
     "k_diffusion": {"dpm_adaptive"},
-    "mr_sampler": {"irsde_reverse_ode", "irsde_reverse_sde"},
 }
 """Solvers that the package does not have yet; runs with churn are left out too."""
 

@@ -323,7 +323,7 @@ def test_what_a_network_is_told() -> None:
     assert np.array_equal(told(place=each), each.t)
     assert np.array_equal(told(place=each, batched=True), [0.1, 0.2, 0.3])
     model = network(law, "eps", seen)
-    with pytest.raises(TypeError, match="output"):
+    with pytest.raises(de.ModelError, match="output"):
         Denoiser(lambda x, t: x, process).predict(x, level, "eps", output="unconditional")
     for named in ({}, {"output": "unconditional"}, {"to": other}, {"output": "conditional", "to": other}):
         model.predict(x, level, "x0", **named)

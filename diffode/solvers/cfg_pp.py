@@ -42,6 +42,7 @@ class _Shifted(Step):
 
 @solver(
     order=of_base("order"),
+    erratum=of_base("erratum"),
     reaches=of_base("reaches"),
     strong_order=of_base("strong_order"),
     prediction=of_base("prediction"),

@@ -24,6 +24,9 @@ from diffode.solvers.transforms import resolved
 from diffode.trace import Step
 
 
+WRONG_NOISE = Erratum("S_noise ≠ 1: the noise is not what the raise needs.")
+
+
 def of_base(claim: str) -> Claim:
     """The claim of a transform that is the base's own."""
     return lambda base: getattr(resolved(base), claim)
@@ -75,9 +78,7 @@ def _late_limit(step: Step, x: Linear, raised: Level) -> Linear:
 @solver(
     order=lambda base, late: 1 if late else resolved(base).order,
     reaches=lambda base, s_noise: resolved(base).reaches if s_noise == 1 else 0,
-    erratum=lambda base, s_noise: (
-        resolved(base).erratum if s_noise == 1 else Erratum("S_noise ≠ 1: the noise is not what the raise needs.")
-    ),
+    erratum=lambda base, s_noise: resolved(base).erratum if s_noise == 1 else WRONG_NOISE,
     prediction=of_base("prediction"),
     exponential=lambda base, s_churn, tau: resolved(base).exponential and not (s_churn or tau),
     uniform=of_base("uniform"),

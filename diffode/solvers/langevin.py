@@ -16,7 +16,7 @@ from diffode import phi, prediction
 from diffode.errors import SolverError
 from diffode.kinds import Number, package_of
 from diffode.plan import Level, Linear
-from diffode.solvers.base import limit, solver
+from diffode.solvers.base import Erratum, limit, solver
 from diffode.solvers.churn import of_base
 from diffode.solvers.score_sde import ancestral_sampling, reverse_diffusion
 from diffode.solvers.transforms import resolved
@@ -64,6 +64,7 @@ def _corrected(step: Step, x: Linear, level: Level, kappa: Number, norms: str, t
 
 @solver(
     order=1,
+    erratum=lambda snr: Erratum("The Langevin steps do not shrink with the steps of the grid.") if snr else None,
     reaches=lambda snr: 0 if snr else None,
     prediction=of_base("prediction"),
     history=of_base("history"),

@@ -55,6 +55,7 @@ def _erratum(order: int, tau: float, third: str, prediction: str) -> Erratum | N
     prediction=lambda prediction: prediction,
     history=lambda order: order - 1,
     exponential=True,
+    uniform=lambda order, tau, third: "lam" if order == 3 and tau and third == "diffusers" else None,
     source="arXiv:2211.01095, Algorithm 2 and appendix B; official code dpm_solver_pytorch.py",
     ranges={"order": (1, 3)},
     limits=[limit("ddim", order=1), limit("ddpm", order=1, tau=1.0), limit("unip_2", order=2)],
@@ -87,7 +88,8 @@ def dpm_multistep(
         Noise level: 0 is the ODE, 1 the reverse SDE.
     third : {"published", "diffusers"}
         Steps of third order. In the diffusers library's SDE-DPM-Solver++ the weight of m_2/2 is wrong by 1 (a ½ has the
-        wrong sign), which leaves them of first order.
+        wrong sign), which leaves them of first order. With noise m_2 is of the size of √h, not of h²: what it makes
+        wrong in a step, the next two steps take back where steps are alike; where they are not, nothing converges.
     start : {"ramp", "exact", "derived"}
         First steps of lower order, as published; one of full order; or steps that keep the order for few or no
         evaluations, see `diffode.solvers.starts`.

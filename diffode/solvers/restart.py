@@ -12,7 +12,7 @@ from typing import Any
 
 from diffode.plan import Linear
 from diffode.solvers.base import limit, solver
-from diffode.solvers.churn import forward, of_base
+from diffode.solvers.churn import WRONG_NOISE, forward, of_base
 from diffode.solvers.runge_kutta import heun
 from diffode.solvers.transforms import resolved
 from diffode.trace import Step
@@ -20,6 +20,7 @@ from diffode.trace import Step
 
 @solver(
     order=of_base("order"),
+    erratum=lambda base, s_noise: resolved(base).erratum if s_noise == 1 else WRONG_NOISE,
     reaches=lambda base, s_noise: resolved(base).reaches if s_noise == 1 else 0,
     strong_order=of_base("strong_order"),
     prediction=of_base("prediction"),

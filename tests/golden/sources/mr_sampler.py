@@ -52,6 +52,8 @@ def setup(case: Case) -> Setup:
     """A case of `MRSampler.sampling` or `IRSDE.reverse_posterior`."""
     if case.solver == "irsde_reverse_posterior":
         return _posterior(case)
+    if case.solver in ("irsde_reverse_sde", "irsde_reverse_ode"):
+        return _euler(case)
     if not case.solver.startswith("mr_"):
         raise Missing(f"no solver for {case.solver}")
     options, table = case.options, case.grid
@@ -80,15 +82,50 @@ def _posterior(case: Case) -> Setup:
     return _setup(case, [(solver("ddpm"), levels)], levels, [1 - level.alpha for level in levels])
 
 
+@dataclass(frozen=True)
+class _Rates:
+    """α′ and σ′ at the indices of the tables, from their θ and g: α′ = −θ α, and g² = 2 σ (σ′ + θ σ)."""
+
+    alpha: list[float]
+    sigma: list[float]
+    theta: list[float]
+    g: list[float]
+    dt: float
+
+    def dalpha(self, t: float) -> float:
+        return -self.dt * self.theta[int(t)] * self.alpha[int(t)]
+
+    def dsigma(self, t: float) -> float:
+        sigma = self.sigma[int(t)]
+        return self.dt * (self.g[int(t)] ** 2 / (2 * sigma) - self.theta[int(t)] * sigma)
+
+
+def _euler(case: Case) -> Setup:
+    """Euler–Maruyama, or Euler's method on the probability flow, from index to index; the noise is subtracted."""
+    names = ("alpha_table", "sigma_bar_table", "theta", "sigma_table")
+    rates = _Rates(*(case.grid[name] for name in names), dt=case.record["process"]["dt"])
+    times = [*map(int, case.grid["t"]), 0]
+    levels = [de.Level(t, a := rates.alpha[t], b := rates.sigma[t], log(a / b), rates) for t in times]
+    anchors = [1 - levels[0].alpha]
+    for t in times[:-1]:  # Euler's method on the anchor too, which leaves 1 − α
+        anchors.append(anchors[-1] - rates.dt * rates.theta[t] * (1 - anchors[-1]))
+    chosen = solver("score_sde", probability_flow=case.solver == "irsde_reverse_ode")
+    return _setup(case, [(chosen, levels)], levels, anchors, [-draw for draw in case.noise])
+
+
 def _setup(
-    case: Case, parts: list[tuple[de.Solver, list[de.Level]]], levels: list[de.Level], anchors: list[float]
+    case: Case,
+    parts: list[tuple[de.Solver, list[de.Level]]],
+    levels: list[de.Level],
+    anchors: list[float],
+    noise: list[np.ndarray] | None = None,
 ) -> Setup:
     mu = np.array(case.extra["mu"])
     table = [*zip((level.t for level in levels), anchors, strict=True), (DENOISED.t, 0.0)]
     forward = Tabulated(case.record["process"]["lam"], anchors=tuple(table))
     model = Restorer(case, forward, mu)
     segments = [
-        Segment(chosen, de.TimeGrid(forward, levels=ladder), model, () if k else case.noise)
+        Segment(chosen, de.TimeGrid(forward, levels=ladder), model, () if k else noise or case.noise)
         for k, (chosen, ladder) in enumerate(parts)
     ]
     return Setup(tuple(segments), case.x_init, mu=mu)
