@@ -15,15 +15,15 @@ What can be read off the rows (`nfe`, `is_linear`, `is_deterministic`, lifetimes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from diffode.errors import PlanError
+from diffode.expressions import Linear as Linear
+from diffode.expressions import Scaled
 from diffode.kinds import Number, divide, infinite
 
 
@@ -73,7 +73,8 @@ class Evaluate:
     """One evaluation of the network: register `x` at `level`, its output given in `prediction`.
 
     `at` is the level told to the network where it differs, `to` the target of a map G(x, t, s), `output` a
-    named branch (the unconditional one, say). `step` is the index of the grid step, for messages.
+    named branch (the unconditional one, say). `step` is the index of the grid step, for messages. A system has
+    `beside` x and out those of its other components, in pairs (x, out).
     """
 
     out: str
@@ -84,6 +85,7 @@ class Evaluate:
     at: Level | None = None
     to: Level | None = None
     output: str | None = None
+    beside: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,92 +134,6 @@ class Dynamic:
 Row = Evaluate | Combine | BrownianIncrement | Normal | Dynamic
 
 
-@dataclass(frozen=True)
-class Scaled:
-    """factor · (the value of a `Dynamic` row): the only coefficient that is not a number."""
-
-    __array_ufunc__ = None  # so that an array times this is asked of this
-
-    dynamic: str
-    factor: Number = 1.0
-
-    def __mul__(self, other: Number) -> Scaled:
-        if isinstance(other, Linear):  # its own product keeps the terms
-            return NotImplemented
-        if isinstance(other, Scaled):
-            raise PlanError(
-                f"a product of the dynamic coefficients {self.dynamic} and {other.dynamic} is not linear in either; "
-                "multiply them in the function of one Dynamic row"
-            )
-        return Scaled(self.dynamic, self.factor * other)
-
-    def __truediv__(self, other: Number) -> Scaled:
-        return Scaled(self.dynamic, self.factor / other)
-
-    def __neg__(self) -> Scaled:
-        return Scaled(self.dynamic, -self.factor)
-
-    __rmul__ = __mul__
-
-
-class Linear:
-    """A linear expression over registers, the only thing a step rule can compute.
-
-        2 * x - d / 3
-
-    Sums and differences of expressions, and products and quotients by coefficients; anything else
-    (a product of two expressions, a sum with a number) is not linear and raises TypeError.
-    """
-
-    __slots__ = ("terms",)
-    __array_ufunc__ = None
-
-    def __init__(self, terms: Mapping[str, Number]) -> None:
-        self.terms = dict(terms)
-
-    def __add__(self, other: Linear) -> Linear:
-        if not isinstance(other, Linear):
-            if isinstance(other, (int, float)) and other == 0:  # so that sum() works
-                return self
-            return NotImplemented
-        terms = dict(self.terms)
-        for name, c in other.terms.items():
-            if name not in terms:
-                terms[name] = c
-            elif isinstance(terms[name], Scaled) or isinstance(c, Scaled):
-                raise PlanError(
-                    f"register {name} gets two coefficients, one of them dynamic; "
-                    "add them up in the function of the Dynamic row"
-                )
-            else:
-                terms[name] = terms[name] + c
-        return Linear(terms)
-
-    __radd__ = __add__
-
-    def __neg__(self) -> Linear:
-        return Linear({name: -c for name, c in self.terms.items()})
-
-    def __sub__(self, other: Linear) -> Linear:
-        return self + (-other) if isinstance(other, Linear) else NotImplemented
-
-    def __mul__(self, c: Number) -> Linear:
-        if isinstance(c, Linear):
-            return NotImplemented
-        plain = isinstance(c, float)
-        return Linear({name: c * a if plain else _times(c, a) for name, a in self.terms.items()})
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, c: Number) -> Linear:
-        if isinstance(c, Linear):
-            return NotImplemented
-        return Linear({name: a / c for name, a in self.terms.items()})
-
-    def __repr__(self) -> str:
-        return " + ".join(f"{c} {name}" for name, c in self.terms.items()) or "0"
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A compiled solver: rows, the registers that come in, and the registers that matter afterwards.
@@ -235,11 +151,13 @@ class Plan:
         What the last step leaves behind, as `diffode.trace.Memory` describes it.
     solver : str
         Name of the rule, for titles and messages.
+    beside : tuple of tuples of str
+        For a system: at each level, the registers of the components of the state beside the first.
 
     Raises
     ------
     PlanError
-        If a register is defined twice, or read before it is defined.
+        If a register is defined twice, or read before it is defined; or a system lacks components at some levels.
 
     Examples
     --------
@@ -256,9 +174,12 @@ class Plan:
     levels: tuple[Level, ...]
     memory: Any = None
     solver: str = ""
+    beside: tuple[tuple[str, ...], ...] = ()
     __hash__ = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.beside and len(self.beside) != len(self.states):
+            raise PlanError(f"{self.solver}: {len(self.states)} states, but {len(self.beside)} have other components")
         defined: set[str] = set()
         for where, read, new in self._uses():
             for name in read:
@@ -274,9 +195,13 @@ class Plan:
             yield "the inputs", (), (name,)
         for i, row in enumerate(self.rows):
             shared = [name for name, _ in row.covariances] if isinstance(row, BrownianIncrement) else []
-            yield f"row {i} ({row.out})", (*reads(row), *shared), (row.out,)
-        yield "the states", self.states, ()
+            yield f"row {i} ({row.out})", (*reads(row), *shared), defines(row) if self.beside else (row.out,)
+        yield "the states", (*self.states, *chain(*self.beside)), ()
         yield "the memory", self.memory.registers() if self.memory is not None else (), ()
+
+    def state(self, k: int) -> tuple[str, ...]:
+        """The registers of the state at level k: one, or as many as the system has components."""
+        return (self.states[k], *(self.beside[k] if self.beside else ()))
 
     # --- facts derived from the rows ---
 
@@ -304,14 +229,14 @@ class Plan:
     def kept(self) -> frozenset[str]:
         """Registers that outlive the last row: the final state and what a continued run needs."""
         remembered = self.memory.registers() if self.memory is not None else ()
-        return frozenset([self.states[-1], *remembered])
+        return frozenset([*self.state(-1), *remembered])
 
     @cached_property
     def last_use(self) -> dict[str, int]:
         """The index of the last row that reads each register; len(rows) for those that are kept."""
         last: dict[str, int] = dict.fromkeys(self.inputs, -1)
         for i, row in enumerate(self.rows):
-            last[row.out] = i
+            last.update(dict.fromkeys(defines(row), i))
             for name in reads(row):
                 last[name] = i
         last.update(dict.fromkeys(self.kept, len(self.rows)))
@@ -323,18 +248,25 @@ class Plan:
         live = set(self.inputs)
         peak = len(live)
         for i, row in enumerate(self.rows):
-            live.add(row.out)
+            live.update(defines(row))
             peak = max(peak, len(live))
             live -= {name for name in live if self.last_use[name] <= i}
         return peak
 
     def head(self, k: int) -> Plan:
         """The plan up to the state at level k: every row until that state is there, and none after."""
-        end = next((i for i, row in enumerate(self.rows) if row.out == self.states[k]), -1) + 1
-        return Plan(self.rows[:end], self.inputs, self.states[: k + 1], self.levels[: k + 1], None, self.solver)
+        end = max((i for i, row in enumerate(self.rows) if row.out in self.state(k)), default=-1) + 1
+        cut = slice(k + 1)
+        states, levels, beside = self.states[cut], self.levels[cut], self.beside[cut]
+        return Plan(self.rows[:end], self.inputs, states, levels, None, self.solver, beside)
 
     def require_linear(self, what: str) -> None:
-        """Raise PlanError, naming the row, where an analysis needs a linear plan and this one is not."""
+        """Raise PlanError, naming the row, where an analysis needs a linear plan of one state and this one is not."""
+        if self.beside:
+            raise PlanError(
+                f"{what} is for plans of one state, and {self.solver or 'the plan'} moves a system; "
+                "diffode.analysis.systems.law has the exact law of a system"
+            )
         for row in self.rows:
             if isinstance(row, Dynamic):
                 raise PlanError(
@@ -386,14 +318,12 @@ class Plan:
 def reads(row: Row) -> tuple[str, ...]:
     """The registers that a row reads."""
     if isinstance(row, Evaluate):
-        return (row.x,)
+        return (row.x, *[x for x, _ in row.beside]) if row.beside else (row.x,)
     if isinstance(row, Combine):
         return (*[name for _, name in row.terms], *[c.dynamic for c, _ in row.terms if isinstance(c, Scaled)])
     return row.inputs if isinstance(row, Dynamic) else ()
 
 
-def _times(c: Number, a: Number) -> Number:
-    """c·a, where NumPy would otherwise make an array of objects from a fraction."""
-    if isinstance(a, np.ndarray) and isinstance(c, Fraction):
-        return float(c) * a
-    return c * float(a) if isinstance(c, np.ndarray) and isinstance(a, Fraction) else c * a
+def defines(row: Row) -> tuple[str, ...]:
+    """The registers that a row defines: one, or those of all components of a system's evaluation."""
+    return (row.out, *[out for _, out in row.beside]) if isinstance(row, Evaluate) else (row.out,)

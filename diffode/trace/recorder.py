@@ -11,6 +11,7 @@ import numpy as np
 
 from diffode.brownian import Increment, covariance
 from diffode.errors import SolverError
+from diffode.expressions import Vector
 from diffode.kinds import Number, literal, package_of, shown
 from diffode.plan import BrownianIncrement, Combine, Level, Linear, Row, Scaled
 
@@ -41,14 +42,20 @@ class Grid(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step leaves to the next ones: stored values, newest first, with their levels; and named registers."""
+    """What a step leaves to the next ones: stored values, newest first, with their levels; and named registers.
+
+    Of a system, `beside` has the other components of the stored values.
+    """
 
     past: tuple[tuple[str, Level], ...] = ()
     named: tuple[tuple[str, str], ...] = ()
+    beside: tuple[tuple[str, ...], ...] = ()
 
     def registers(self) -> tuple[str, ...]:
         """The registers held, in the order in which a continued run takes them as inputs."""
-        return tuple(name for name, _ in self.past) + tuple(register for _, register in self.named)
+        others = self.beside or ((),) * len(self.past)
+        held = [(name, *names) for (name, _), names in zip(self.past, others, strict=True)]
+        return tuple(name for names in held for name in names) + tuple(register for _, register in self.named)
 
 
 class Tracer:
@@ -91,6 +98,13 @@ class Tracer:
                 terms.append((number, held))
         self.rows.append(Combine(out, tuple(terms)))
         return out
+
+    def registers(self, expression: Linear | Vector, name: str | None = None) -> tuple[str, ...]:
+        """The registers that hold an expression: one, or those of all components of a system (`beside` names them)."""
+        if isinstance(expression, Linear):
+            return (self.register(expression, name=name),)
+        names = beside(name) if name else (None,) * len(expression)
+        return tuple(self.register(part, name=own) for part, own in zip(expression, names, strict=False))
 
     def _check(self, register: str, c: Number) -> None:
         value = c.factor if isinstance(c, Scaled) else c
@@ -135,8 +149,21 @@ class Tracer:
     def memory(self) -> Memory:
         """What the rule remembers now, as registers."""
         depth = max(self.history, 0)
-        past = tuple((self.register(value), level) for value, level in self.past[:depth])
-        return Memory(past, tuple((name, self.register(value)) for name, value in self.named.items()))
+        past = [(self.registers(value), level) for value, level in self.past[:depth]]
+        named = tuple((name, self.register(value)) for name, value in self.named.items())
+        others = tuple(names[1:] for names, _ in past) if past and len(past[0][0]) > 1 else ()
+        return Memory(tuple((names[0], level) for names, level in past), named, others)
+
+
+def beside(name: str) -> tuple[str, str]:
+    """A register x1 and that of the velocity beside it, xv1."""
+    letter = name.rstrip("0123456789")
+    return name, f"{letter}v{name[len(letter) :]}"
+
+
+def state_of(names: Sequence[str]) -> Any:
+    """What a rule computes with: the expression that is a register, or the vector of several."""
+    return Linear({names[0]: 1}) if len(names) == 1 else Vector(Linear({name: 1}) for name in names)
 
 
 def _extreme(pick: Callable[..., Any], lam: Number) -> Any:

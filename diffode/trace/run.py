@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from diffode.errors import DiffodeError, SolverError
+from diffode.expressions import Vector
 from diffode.kinds import package_of, shown
 from diffode.plan import Combine, Linear, Plan, Row, reads
-from diffode.trace.recorder import Grid, Memory, Rule, Tracer
+from diffode.trace.recorder import Grid, Memory, Rule, Tracer, beside, state_of
 from diffode.trace.step import Step, one_step_limit
 
 
@@ -25,7 +26,8 @@ def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None 
         Its levels give the kind of number of all coefficients.
     exact_past : int
         The first so many steps are teacher-forced: their state is an input of its own, given from the exact
-        solution, and what the rule stores there becomes its past. The plan's inputs are then exact_past + 1 states.
+        solution, and what the rule stores there becomes its past. The plan's inputs are then exact_past + 1 states
+        (of a system, each as its components one after the other).
     memory : Memory, optional
         What an earlier plan left behind (`plan.memory`); its registers become inputs after the state.
     open_end : bool
@@ -39,23 +41,26 @@ def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None 
     ------
     SolverError
         If the rule returns something that is not an expression, uses a past that it did not declare, or has a
-        coefficient that is not finite.
+        coefficient that is not finite; or if the process is a system, and the rule is not made for one.
     """
-    inputs = [f"e{i}" for i in range(exact_past)] + ["x0"]
-    tracer = Tracer(rule, grid, inputs, open_end)
+    system = getattr(grid.process, "components", 1) > 1
+    given = [beside(name) if system else (name,) for name in (*[f"e{i}" for i in range(exact_past)], "x0")]
+    tracer = Tracer(rule, grid, [name for names in given for name in names], open_end)
     tracer.counts["x"] = 1
     if memory is not None:
         _continue(tracer, memory)
-    states = ["x0"]
+    one_step = _system_step if system else _one_step
+    states: list[tuple[str, ...]] = [given[-1]]
     for i in range(len(grid.levels) - 1):
         forced = i < exact_past
-        x = inputs[i] if forced else states[-1]
-        result = _one_step(tracer, Linear({x: 1}), i)
+        result = one_step(tracer, state_of(given[i] if forced else states[-1]), i)
         if not forced:
-            states.append(tracer.register(result, name=tracer.fresh("x")))
+            states.append(tracer.registers(result, name=tracer.fresh("x")))
     left = tracer.memory()
-    rows = _alive(tracer.rows, {*states, *left.registers()})
-    return Plan(rows, tuple(tracer.inputs), tuple(states), grid.levels[exact_past:], left, rule.name)
+    rows = _alive(tracer.rows, {name for names in states for name in names} | set(left.registers()))
+    others = tuple(names[1:] for names in states) if system else ()
+    firsts = tuple(names[0] for names in states)
+    return Plan(rows, tuple(tracer.inputs), firsts, grid.levels[exact_past:], left, rule.name, others)
 
 
 def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
@@ -90,6 +95,37 @@ def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
     return _returned(tracer, result)
 
 
+def _system_step(tracer: Tracer, u: Vector, i: int) -> Vector:
+    """One step of a system, by a rule that asks for `step.system`; there is no formula for an infinite step."""
+    tracer.index = i
+    step = Step(tracer, cast(Any, u), tracer.grid.levels[i], tracer.grid.levels[i + 1], i)
+    for level in (step.now, step.next):
+        if level.singular:
+            raise SolverError(
+                f"{tracer.rule.name}: step {i} touches t={shown(level.t)}, where λ is infinite, and a system has no "
+                "formula there; start and end the grid inside"
+            )
+    problem: Exception | None = None
+    result: Any = None
+    try:
+        result = tracer.rule(step)
+    except (TypeError, AttributeError) as error:
+        problem = error
+    if not step.read_system:
+        raise SolverError(
+            f"{tracer.rule.name} is a rule for one state, but {tracer.grid.process!r} is a system; take one that is "
+            "made for systems, as gddim is"
+        ) from problem
+    if problem is not None:
+        raise problem
+    if not isinstance(result, Vector):
+        raise SolverError(
+            f"{tracer.rule.name}: on a system the rule must return the new state, a vector made from step.x and "
+            f"step.model(…), but it returned {type(result).__name__}"
+        )
+    return result
+
+
 def _returned(tracer: Tracer, result: Any) -> Linear:
     if not isinstance(result, Linear):
         raise SolverError(
@@ -101,8 +137,9 @@ def _returned(tracer: Tracer, result: Any) -> Linear:
 
 def _continue(tracer: Tracer, memory: Memory) -> None:
     for k, (_, level) in enumerate(memory.past):
-        tracer.past.append((Linear({f"p{k + 1}": 1}), level))
-        tracer.inputs.append(f"p{k + 1}")
+        names = beside(f"p{k + 1}") if memory.beside else (f"p{k + 1}",)
+        tracer.past.append((state_of(names), level))
+        tracer.inputs.extend(names)
     for name, _ in memory.named:
         tracer.named[name] = Linear({f"q_{name}": 1})
         tracer.inputs.append(f"q_{name}")

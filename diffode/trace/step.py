@@ -12,7 +12,7 @@ from diffode.brownian import Clock, ClockLike, Increment
 from diffode.errors import SolverError
 from diffode.kinds import Number, package_of, shown
 from diffode.plan import BrownianIncrement, Dynamic, Evaluate, Level, Linear, Normal, Scaled
-from diffode.trace.recorder import Tracer
+from diffode.trace.recorder import Tracer, beside, state_of
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Step:
     Attributes
     ----------
     x : Linear
-        The state, a linear expression.
+        The state, a linear expression; of a system, a vector of them.
     now, next : Level
         Where the step starts and ends: `.t .alpha .sigma .lam .rho`.
     index : int
@@ -35,6 +35,7 @@ class Step:
     next: Level
     index: int
     read_singular: bool = False
+    read_system: bool = False
     stored: bool = False
     kept: bool = False
 
@@ -70,6 +71,18 @@ class Step:
         """True where h is infinite. A rule that never reads this gets the limit of the exact one-step formula there."""
         self.read_singular = True
         return self.now.singular or self.next.singular
+
+    @property
+    def system(self) -> Any:
+        """The process as a system, with its small matrices; SolverError where it is none.
+
+        Only a rule that asks is run on systems. Its x, and what the network says, are vectors.
+        """
+        self.read_system = True
+        process = self.tracer.grid.process
+        if getattr(process, "components", 1) < 2:
+            raise SolverError(f"{self.tracer.rule.name} is made for systems (de.CLD()), and {process!r} has one state")
+        return process
 
     def level(
         self,
@@ -123,11 +136,14 @@ class Step:
         """
         self._check_expression(x, "model needs")
         self._check_level(level, "model")
-        register = self.tracer.register(x)
+        one = isinstance(x, Linear)
+        registers = (self.tracer.register(x),) if one else self.tracer.registers(x)
         out = self.tracer.fresh("d")
+        outs = (out,) if one else beside(out)
+        others = tuple(zip(registers[1:], outs[1:], strict=True))
         prediction = self.tracer.rule.prediction
-        self.tracer.rows.append(Evaluate(out, register, level, prediction, self.index, at, to, output))
-        value = Linear({out: 1})
+        self.tracer.rows.append(Evaluate(out, registers[0], level, prediction, self.index, at, to, output, others))
+        value = Linear({out: 1}) if one else state_of(outs)
         if level is self.now and not self.stored:
             self._store(value)
         return value
@@ -138,8 +154,8 @@ class Step:
                 f"{self.tracer.rule.name}: step.{who} needs a level (step.now, step.next, step.level(…)), not {level!r}"
             )
 
-    def _check_expression(self, value: Any, who: str) -> None:
-        if not isinstance(value, Linear):
+    def _check_expression(self, value: Any, who: str, kind: type | None = None) -> None:
+        if not isinstance(value, kind or type(self.x)):
             raise SolverError(
                 f"{self.tracer.rule.name}: step.{who} an expression made from step.x, not {type(value).__name__}"
             )
@@ -147,7 +163,11 @@ class Step:
     def hold(self, x: Linear) -> Linear:
         """The same expression in a register of its own: a part of a step that can be undone by itself."""
         self._check_expression(x, "hold takes")
-        return Linear({self.tracer.register(x): 1})
+        return self._held(x)
+
+    def _held(self, x: Any) -> Any:
+        one = isinstance(x, Linear)
+        return Linear({self.tracer.register(x): 1}) if one else state_of(self.tracer.registers(x))
 
     # --- memory ---
 
@@ -201,10 +221,10 @@ class Step:
         """Put d in the place of `past(k)`, which a later evaluation has made more accurate."""
         self._check_expression(d, "revise takes")
         _, level = self._past(k)
-        self.tracer.past[k - 1 + self.stored] = (Linear({self.tracer.register(d): 1}), level)
+        self.tracer.past[k - 1 + self.stored] = (self._held(d), level)
 
     def _store(self, d: Linear) -> None:
-        self.tracer.past.insert(0, (Linear({self.tracer.register(d): 1}), self.now))
+        self.tracer.past.insert(0, (self._held(d), self.now))
         del self.tracer.past[self.tracer.history + 1 :]
         self.stored = True
 
@@ -271,7 +291,7 @@ class Step:
     def dynamic(self, name: str, function: Callable[..., Any], *registers: Linear) -> Scaled:
         """A coefficient that a pure function computes from registers; the plan is then not linear."""
         for register in registers:
-            self._check_expression(register, "dynamic takes")
+            self._check_expression(register, "dynamic takes", Linear)
         inputs = tuple(self.tracer.register(r) for r in registers)
         out = self.tracer.fresh("c")
         self.tracer.rows.append(Dynamic(out, name, function, inputs))
@@ -279,7 +299,7 @@ class Step:
 
     def embed(self, x_low: Linear) -> None:
         """Name the embedded lower-order result, for a step-size controller."""
-        self._check_expression(x_low, "embed takes")
+        self._check_expression(x_low, "embed takes", Linear)
         self.tracer.named["embedded"] = Linear({self.tracer.register(x_low): 1})
 
 
