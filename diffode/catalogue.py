@@ -15,7 +15,10 @@ from typing import Any, Literal, TypeVar
 Kind = Literal["controller", "wrapper", "runner", "map", "fit", "grid"]
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
-PLACES: tuple[str, ...] = ()
+PLACES: tuple[str, ...] = (
+    "diffode.models.guidance", "diffode.models.reuse",
+    *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
+)  # fmt: skip
 """Modules whose import fills the catalogue."""
 
 

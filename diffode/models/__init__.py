@@ -2,10 +2,13 @@
 
 from diffode.models.base import Denoiser, Model, integer_time, scaled_time
 from diffode.models.exact import ExactDenoiser
+from diffode.models.guidance import AdaptiveGuidance, LinearGuidance, ProjectedGuidance
 from diffode.models.mixtures import Gaussian, GaussianMixture, PointCloud
+from diffode.models.reuse import AnalyticalFirstStep, ReusedOutputs
 from diffode.models.wrappers import Anchored, DynamicThreshold, Guided
 
 __all__ = [
-    "Anchored", "Denoiser", "DynamicThreshold", "ExactDenoiser", "Gaussian", "GaussianMixture", "Guided", "Model",
-    "PointCloud", "integer_time", "scaled_time",
+    "AdaptiveGuidance", "AnalyticalFirstStep", "Anchored", "Denoiser", "DynamicThreshold", "ExactDenoiser", "Gaussian",
+    "GaussianMixture", "Guided", "LinearGuidance", "Model", "PointCloud", "ProjectedGuidance", "ReusedOutputs",
+    "integer_time", "scaled_time",
 ]  # fmt: skip

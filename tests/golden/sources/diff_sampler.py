@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from math import sqrt
-from typing import Any
 
 import diffode as de
-from diffode.models.wrappers import Wrapped
+from diffode.models.reuse import AnalyticalFirstStep
 from tests.golden.cases import Case
 from tests.golden.processes import Rescaled, vp_between
 from tests.golden.setup import Missing, Rebuilt, Segment, Setup, solver, to_zero
 
 EDM = de.EDM()
-
-
-class AnalyticalFirstStep(Wrapped):
-    """At one level ε = x/√(1 + σ²) for the model's own."""
-
-    def __init__(self, model: de.Model, level: de.Level) -> None:
-        super().__init__(model)
-        self.level = level
-
-    def native(self, x: Any, level: de.Level, output: str | None = None, to: de.Level | None = None) -> Any:
-        if level == self.level:
-            return x - level.sigma * (x / sqrt(1 + level.sigma**2))
-        return self.model.predict(x, level, "x0", to=to, output=output)
 
 
 def setup(case: Case) -> Setup:
@@ -39,7 +24,7 @@ def setup(case: Case) -> Setup:
         model = de.DynamicThreshold(model, quantile=0.995, floor=1.0)
     afs = bool(options.get("afs"))
     if afs:
-        model = AnalyticalFirstStep(model, levels[0])
+        model = AnalyticalFirstStep(model, "published", t=levels[0].t)
     segments = [Segment(chosen, grid, model)]
     if options.get("denoise_to_zero"):
         segments.append(to_zero(forward, levels[-1], exact))
