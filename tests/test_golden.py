@@ -28,6 +28,7 @@ FILES = sorted(DATA.glob("*.json.xz"))
 COMPLETE = (
     "bdia",
     "belm",
+    "dc_solver",
     "deis",
     "diff_sampler",
     "diffusers",

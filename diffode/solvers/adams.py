@@ -22,7 +22,7 @@ _TERMS = 10_000
 """Terms of the sums that the official codes take for their integrals."""
 
 
-def _through(
+def through(
     step: Step, variable: str, quadrature: str, values: Sequence[Linear], levels: Sequence[Level], b: Level
 ) -> Linear:
     """The step from `now` to b that integrates the polynomial in `variable` through the values."""
@@ -119,9 +119,9 @@ def deis(
     if end is not None:
         return end
     if start == "exact" and step.starting:
-        return exact_start(step, degree + 1, d, partial(_through, step, variable, quadrature))
+        return exact_start(step, degree + 1, d, partial(through, step, variable, quadrature))
     values, levels = latest(step, d, degree + 1, lower_order_final)
-    return _through(step, variable, quadrature, values, levels, step.next)
+    return through(step, variable, quadrature, values, levels, step.next)
 
 
 _DEIS = "arXiv:2204.13902"

@@ -25,7 +25,8 @@ FAMILIES = (
     "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
     "refined", "exponential_rk", "exponential_pece", "momentum", "pseudo", "mean_reverting",
     "transforms", "seeds", "er_sde", "ancestral", "churn", "restart", "score_sde", "langevin",
-    "cfg_pp", "reversible",
+    "cfg_pp", "reversible", "corrected",
+    "dc_solver", "heunpp", "bespoke", "mean_direction", "unified",
 )  # fmt: skip
 
 MODULE_PREFIX = "diffode_file_"

@@ -45,7 +45,7 @@ def _slipped(step: Step, prediction: str, values: Sequence[Linear], levels: Sequ
     weights = [parts.z * phi.phi(k + 1, parts.z) for k in range(1, order + 1)]
     result = taylor(step, prediction, [d])
     for j, value in enumerate([*values[1:], new]):
-        rows = _rows([*r[:j], *r[j + 1 :]], r[j])
+        rows = derivative_rows([*r[:j], *r[j + 1 :]], r[j])
         if j == order - 1:
             weight = weights[-1] * rows[max(order - 2, 0)]
         else:
@@ -54,7 +54,7 @@ def _slipped(step: Step, prediction: str, values: Sequence[Linear], levels: Sequ
     return result
 
 
-def _rows(others: Sequence[Number], node: Number) -> list[Number]:
+def derivative_rows(others: Sequence[Number], node: Number) -> list[Number]:
     """k!·[r^{k−1}] ∏ (r − r_i)/(node − r_i) for k = 1, 2, …: how a difference enters the k-th derivative."""
     coefficients: list[Number] = [1]
     for other in others:
@@ -70,9 +70,10 @@ def _predict(step: Step, prediction: str, variant: str, values: Sequence[Linear]
     return interpolate(step, prediction, values, levels)
 
 
-def _correct(
+def correct(
     step: Step, prediction: str, variant: str, values: Sequence[Linear], levels: Sequence[Level], new: Linear
 ) -> Linear:
+    """UniC: the step from `now` through values, newest first, at their levels, and a new one at `step.next`."""
     if len(values) == 1 and variant in ("bh1", "bh2"):
         return _shortcut(step, prediction, variant, values[0], new, 1)
     if variant == "vary_coeff":
@@ -87,7 +88,8 @@ def _drops_terms(order: int, variant: str, corrector: bool) -> bool:
 def _erratum(order: int, variant: str, corrector: bool, prediction: str) -> Erratum | None:
     if not _drops_terms(order, variant, corrector):
         return None
-    right = f"unipc_{order}" if prediction == "x0" else f"unipc(order={order}, prediction='eps')"
+    general = f"unipc(order={order}, prediction={prediction!r}, variant='exact')"
+    right = f"unipc_{order}_vary" if prediction == "x0" and order < 4 else general
     return Erratum("The corrector takes the new value from one row of its system alone, and not from all.", right)
 
 
@@ -157,7 +159,7 @@ def unipc(
         return predicted
     new = step.model(predicted, step.next)
     step.memory["d"] = new
-    return _correct(step, prediction, variant, values, levels, new)
+    return correct(step, prediction, variant, values, levels, new)
 
 
 _UNIPC = "arXiv:2302.04867"
@@ -170,5 +172,9 @@ unip_1, unip_2, unip_3, unip_4 = (
 )
 unipc_2_vary_coeff, unipc_3_vary_coeff = (
     unipc.configure(f"unipc_{p}_vary_coeff", order=p, variant="vary_coeff", source="official code, uni_pc.py")
+    for p in (2, 3)
+)
+unipc_2_vary, unipc_3_vary = (
+    unipc.configure(f"unipc_{p}_vary", order=p, variant="exact", source=f"{_UNIPC}, UniPC_v, every term in place")
     for p in (2, 3)
 )

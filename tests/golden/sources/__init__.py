@@ -9,6 +9,7 @@ from tests.golden.setup import Setup
 from tests.golden.sources import (
     bdia,
     belm,
+    dc_solver,
     deis,
     diff_sampler,
     diffusers,
@@ -38,6 +39,7 @@ ADAPTERS: dict[str, Callable[[Case], Setup]] = {
     "qsh-zh/deis": deis.setup,
     "sWizad/momentum-diffusion": momentum.setup,
     "scxue/SA-Solver": sa_solver.setup,
+    "wl-zhao/DC-Solver": dc_solver.setup,
     "wl-zhao/UniPC": unipc.setup,
     "zituitui/BELM": belm.setup,
     "zju-pi/diff-sampler": diff_sampler.setup,
