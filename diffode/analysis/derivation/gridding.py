@@ -13,6 +13,7 @@ one more share lies beyond it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,23 +45,17 @@ _SLACK = 1e-3
 
 
 @dataclass(frozen=True)
-class GaussianError:
-    """The exact error of a solver as a function of the inner levels of a grid.
+class GridLoss(ABC):
+    """A loss of a solver on a grid as a function of the grid's inner levels.
 
     Attributes
     ----------
     solver : Solver
     ends : (Level, Level)
-    values, counts : ndarray, shape (d,)
-        Distinct eigenvalues of the covariance, and how often each occurs.
-    loss : {"w2", "kl"}
     """
 
     solver: Solver
     ends: tuple[Level, Level]
-    values: np.ndarray
-    counts: np.ndarray
-    loss: str = "w2"
 
     @property
     def process(self) -> Process:
@@ -74,8 +69,51 @@ class GaussianError:
         low = float(process.lam(process.t_far)) if first.lam == -np.inf else float(first.lam)
         return low, float(process.lam(process.t_min)) if last.lam == np.inf else float(last.lam)
 
+    @abstractmethod
     def of_levels(self, levels: Sequence[Level]) -> np.ndarray:
-        """The error of one grid, or of as many as the levels have entries."""
+        """The loss of one grid, or of as many as the levels have entries."""
+
+    def levels(self, inner: np.ndarray) -> list[Level]:
+        """The levels of grids with inner λ of shape (inner levels, …)."""
+        shape = inner.shape[1:]
+        first, last = (end if not shape else self.process.level(np.full(shape, end.t)) for end in self.ends)
+        return [first, *(level_of(self.process, "lam", row) for row in inner), last]
+
+    def value(self, inner: np.ndarray) -> float:
+        """The loss."""
+        return float(self.of_levels(self.levels(np.asarray(inner)[:, None]))[0])
+
+    def value_and_gradient(self, inner: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss and its derivative by every inner λ, from one trace."""
+        lam, (low, high) = np.asarray(inner, dtype=float), self.bounds
+        steps = np.diff([low, *lam, high])
+        inside = np.where(steps > 0, steps, np.inf)  # a free end may lie on its bound
+        small = _SMALL * np.minimum(inside[:-1], inside[1:])
+        which = np.arange(len(lam))
+        shifted = [lam, *(lam + c * small * (which == k) for k in which for c, _ in _SHIFTS)]
+        found = self.of_levels(self.levels(np.stack(shifted, axis=1)))
+        weights = np.array([weight for _, weight in _SHIFTS])
+        return float(found[0]), found[1:].reshape(len(lam), len(_SHIFTS)) @ weights / (12 * small)
+
+
+@dataclass(frozen=True)
+class GaussianError(GridLoss):
+    """The exact error of a solver as a function of the inner levels of a grid.
+
+    Attributes
+    ----------
+    solver : Solver
+    ends : (Level, Level)
+    values, counts : ndarray, shape (d,)
+        Distinct eigenvalues of the covariance, and how often each occurs.
+    loss : {"w2", "kl"}
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+    loss: str = "w2"
+
+    def of_levels(self, levels: Sequence[Level]) -> np.ndarray:
         plan = self.solver.plan(TimeGrid(self.process, levels=levels))
         e = self.values[:, None]
         spectrum = Spectrum(e, 0 * e, np.eye(1))
@@ -88,28 +126,6 @@ class GaussianError:
             return np.sqrt(self.counts @ (np.sqrt(found) - np.sqrt(wanted)) ** 2)
         ratio = found / wanted
         return 0.5 * self.counts @ (ratio - 1 - np.log(ratio))
-
-    def levels(self, inner: np.ndarray) -> list[Level]:
-        """The levels of grids with inner λ of shape (inner levels, …)."""
-        shape = inner.shape[1:]
-        first, last = (end if not shape else self.process.level(np.full(shape, end.t)) for end in self.ends)
-        return [first, *(level_of(self.process, "lam", row) for row in inner), last]
-
-    def value(self, inner: np.ndarray) -> float:
-        """The error."""
-        return float(self.of_levels(self.levels(np.asarray(inner)[:, None]))[0])
-
-    def value_and_gradient(self, inner: np.ndarray) -> tuple[float, np.ndarray]:
-        """The error and its derivative by every inner λ, from one trace."""
-        lam, (low, high) = np.asarray(inner, dtype=float), self.bounds
-        steps = np.diff([low, *lam, high])
-        inside = np.where(steps > 0, steps, np.inf)  # a free end may lie on its bound
-        small = _SMALL * np.minimum(inside[:-1], inside[1:])
-        which = np.arange(len(lam))
-        shifted = [lam, *(lam + c * small * (which == k) for k in which for c, _ in _SHIFTS)]
-        found = self.of_levels(self.levels(np.stack(shifted, axis=1)))
-        weights = np.array([weight for _, weight in _SHIFTS])
-        return float(found[0]), found[1:].reshape(len(lam), len(_SHIFTS)) @ weights / (12 * small)
 
 
 @dataclass(frozen=True)
