@@ -339,7 +339,8 @@ def fit_s4s(
 ) -> Fit:
     r"""S4S: the coefficients of each step of a multistep rule, to the end points of the exact flow.
 
-        x_{i+1} = ratio_i x_i + Σ_{j < k} b_ij m_{i−j},        corrected   x^c_{i+1} = ratio_i x^c_i + Σ_{j < k} c_ij m_{i+1−j}
+        x_{i+1} = ratio_i x^c_i + Σ_{j < k} b_ij m_{i−j}
+        x^c_{i+1} = ratio_i x^c_i + Σ_{j < k} c_ij m_{i+1−j}        with a corrector; otherwise x^c = x
 
     With `alternate` it is S4S-Alt: coefficients and times take turns. The authors let the start of the student move
     in a small ball, and measure by LPIPS; here it stands still, and the distance is Euclidean.
