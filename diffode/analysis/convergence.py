@@ -21,6 +21,7 @@ from diffode.analysis.slopes import Slope, fit
 from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError, PlanError
 from diffode.grids import TimeGrid
+from diffode.models import GaussianMixture
 from diffode.plan import Level, Plan
 from diffode.problems.named import MIXTURE_1D as MIXTURE
 from diffode.process import Process
@@ -95,15 +96,17 @@ def past_needed(solver: Solver) -> int:
     return (ceil(solver.order) + 1 if keeps else 1) * solver.history + (1 if keeps else 0)
 
 
-def quantile_flow(process: Process, levels: Sequence[Level], quantiles: np.ndarray) -> list[np.ndarray]:
-    """The exact solution of the probability-flow ODE on `MIXTURE` at each level, one row per quantile.
+def quantile_flow(
+    process: Process, levels: Sequence[Level], quantiles: np.ndarray, data: GaussianMixture = MIXTURE
+) -> list[np.ndarray]:
+    """The exact solution of the probability-flow ODE at each level, one row per quantile, for data on the line.
 
     The flow keeps F_λ(x(λ)) constant, F_λ the distribution function of the marginal; the root is found by bracketing
     and Newton's method, to rounding.
     """
     from scipy.special import ndtr
 
-    w, m, s = MIXTURE.weights, MIXTURE.means[:, 0], np.sqrt(MIXTURE.eigenvalues[:, 0])
+    w, m, s = data.weights, data.means[:, 0], np.sqrt(data.eigenvalues[:, 0])
     out: list[np.ndarray] = []
     for level in levels:
         centre, spread = level.alpha * m, np.sqrt((level.alpha * s) ** 2 + level.sigma**2)

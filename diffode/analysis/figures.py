@@ -6,13 +6,16 @@ Call them inside `diffode.analysis.style.look()`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffode.analysis.slopes import Slope
 from diffode.analysis.style import COLOURS, INK, LINE, MARKERS, MUTED, PAPER, figure, power_of_ten
 from diffode.models import GaussianMixture
+
+if TYPE_CHECKING:
+    from diffode.analysis.comparison import Row
 
 _ACCENT = COLOURS["blue"]
 _PEERS = [colour for name, colour in COLOURS.items() if name != "blue"]
@@ -96,6 +99,47 @@ def work_precision(curves: Mapping[str, Sequence[tuple[int, float]]], subject: s
     log_ticks(axes)
     axes.set_xticks([5, 10, 20, 40])
     names_at_ends(axes, ends, subject)
+    return drawing
+
+
+def pareto(rows: Sequence[Row], ylabel: str, named: int = 4) -> Any:
+    """Every solver at every budget, a column each; the best of a column with their names.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of a comparison; those without an error are left out.
+    ylabel : str
+    named : int
+        How many of a column are named.
+
+    Returns
+    -------
+    Figure
+    """
+    drawing = figure(680, 400)
+    axes = drawing.subplots()
+    columns: dict[int, list[Row]] = {}
+    for row in sorted((row for row in rows if row.error), key=lambda row: row.error or 0.0):
+        columns.setdefault(row.nfe, []).append(row)
+    axes.set(yscale="log", xlabel="evaluations of the network, at most", ylabel=ylabel)
+    axes.set_ylim(
+        0.8 * min(column[0].error or 1.0 for column in columns.values()),
+        _sensible_top([row.error or 0.0 for column in columns.values() for row in column]),
+    )
+    for place, budget in enumerate(sorted(columns)):
+        column = columns[budget]
+        spread = place + 0.13 * np.sin(2.4 * np.arange(len(column)))  # apart, and the same on every run
+        for noisy, label in ((False, "deterministic"), (True, "with noise")):
+            chosen = [k for k, row in enumerate(column) if row.stochastic == noisy]
+            style = {"color": _PEERS[noisy], "markersize": 3, "alpha": 0.6, "label": label if place == 0 else None}
+            axes.plot(spread[chosen], [column[k].error for k in chosen], MARKERS[noisy], **style)
+        best = {f"{row.error:.6e}": (row.solver, place + 0.2, row.error or 0.0, INK) for row in reversed(column)}
+        axes.plot([place - 0.2, place + 0.2], [column[0].error] * 2, color=_ACCENT, linewidth=1.8, marker="none")
+        names_at_ends(axes, [*best.values()][: -named - 1 : -1], column[0].solver, lines=26.0)
+    drawing.legend(loc="outside upper right", ncols=2)
+    axes.set_xlim(-0.3, len(columns) - 0.3)
+    axes.set_xticks(range(len(columns)), [str(budget) for budget in sorted(columns)])
     return drawing
 
 

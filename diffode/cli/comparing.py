@@ -11,11 +11,14 @@ from diffode.cli import files, inputs, terminal
 from diffode.errors import DiffodeError
 
 if TYPE_CHECKING:
-    from diffode.analysis.comparison import Row
+    from diffode.analysis.comparison import Row, Rows
+
+_MANY = 12
+"""Solvers that a picture bears as lines."""
 
 
 def compare(
-    solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files.")],
+    solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files; `all` is the registry.")],
     problem: inputs.ProblemName = "mixture_2d",
     nfe: Annotated[
         str | None, typer.Option("--nfe", metavar="LIST", help="Budgets of evaluations. [default: 5,10,20]")
@@ -24,9 +27,15 @@ def compare(
         str, typer.Option("--grid", metavar="G", help="karras, uniform_lambda, …, FILE.json, or t=1,0.5,0.1.")
     ] = "karras",
     process: inputs.ProcessName = None,
-    samples: inputs.Samples = 256,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="N", help="Starting states. [default: 256; 65536 for --measure law]"),
+    ] = None,
     states: inputs.States = None,
     seed: inputs.Seed = 0,
+    measure: Annotated[
+        str, typer.Option("--measure", metavar="M", help="path: error of the end points; law: of their law (1-d data).")
+    ] = "path",
     json: inputs.Json = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw error against evaluations (png, svg or pdf).")
@@ -34,11 +43,15 @@ def compare(
 ) -> int:
     """Errors of solvers at equal cost.
 
-    Exact on Gaussian data, else against a reference that is converged to a stated error.
+    Exact on Gaussian data, else against a reference that is converged to a stated error. More than a dozen solvers are
+    drawn as a Pareto plot.
     """
-    from diffode.analysis.comparison import compare
+    from diffode.analysis.comparison import MEASURES, compare
+    from diffode.analysis.judging import MANY
 
-    chosen, listed = inputs.solvers(solvers), "=" in grid
+    chosen, listed = "all" if solvers == ["all"] else inputs.solvers(solvers), "=" in grid
+    if measure not in MEASURES:
+        raise DiffodeError(f"--measure: {inputs.nearest('measure', measure, MEASURES)}")
     if listed and nfe is not None:
         raise DiffodeError("--nfe: the levels of --grid are listed, and every solver runs on them; leave out --nfe")
     budgets = inputs.counts(nfe or "5,10,20", "--nfe")
@@ -48,7 +61,8 @@ def compare(
         inputs.require("matplotlib", "plot")
     files.check_writable(plot)
     files.check_suffix(plot, ".png", ".svg", ".pdf")
-    subject = inputs.subject(problem, process, states, samples, seed)
+    count = (256 if measure == "path" else MANY) if samples is None else samples
+    subject = inputs.subject(problem, process, states, count, seed)
     with terminal.progress("compare") as update:
         rows = compare(
             chosen,
@@ -57,6 +71,8 @@ def compare(
             problem=subject.problem,
             x_T=subject.x_T,
             grid=builder or inputs.grid(subject.model.process, grid, None),
+            seed=seed,
+            measure=measure,
             progress=lambda done, total: update("", done, total),
         )
     if plot is not None:
@@ -70,8 +86,8 @@ def compare(
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Error against evaluations, a line for each solver; the first stands out."""
-    from diffode.analysis.figures import work_precision
+    """Error against evaluations, a line for each solver, the first standing out; of many, a column for each budget."""
+    from diffode.analysis.figures import pareto, work_precision
     from diffode.analysis.style import look
 
     curves: dict[str, list[tuple[int, float]]] = {}
@@ -80,16 +96,20 @@ def draw(rows: list[Row], path: Path) -> None:
             curves.setdefault(row.solver, []).append((row.spent, row.error))
     if not curves:
         raise DiffodeError("--plot: no solver has an error here; take Gaussian data, or solvers without noise")
+    ylabel = f"error on {rows[0].problem}"
     with look():
-        figure = work_precision(curves, next(iter(curves)), f"error on {rows[0].problem}")
+        figure = pareto(rows, ylabel) if len(curves) > _MANY else work_precision(curves, next(iter(curves)), ylabel)
         figure.savefig(path, facecolor="white")
 
 
-def show(rows: list[Row]) -> None:
+def show(rows: Rows) -> None:
     """The errors as a table: a line for each solver, a column for each budget, and what cannot be told in it."""
     terminal.say(str(rows))
-    uncertainty = max(row.uncertainty for row in rows)
-    if uncertainty:
-        terminal.say(f"reference known to {uncertainty:.0e}")
+    for noisy, what in ((False, "reference known to"), (True, "as many exact draws are off by")):
+        uncertainty = max((row.uncertainty for row in rows if row.stochastic == noisy), default=0.0)
+        if uncertainty:
+            terminal.say(f"{what} {uncertainty:.0e}")
+    if len(rows.front) < len(rows):
+        terminal.say("best at their cost: " + ", ".join(f"{row.solver} ({row.spent})" for row in rows.front))
     for solver, note in dict.fromkeys((row.solver, row.note) for row in rows if row.note):
         terminal.say(f"{solver} {note}")
