@@ -118,7 +118,7 @@ def unic(
     _check(step, rule, variable, mode)
     if step.now.singular or step.next.singular:
         if "d" in step.memory and step.singular:
-            return _to_the_end(step, step.memory.pop("d"))
+            return _to_the_end(step, step.memory.pop("d", Linear({})))
         return rule(step)
     seen = list[Linear]()
     inner = given(step, step.memory.pop("d", Linear({})) if "d" in step.memory else None, seen)
