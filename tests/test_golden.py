@@ -41,6 +41,7 @@ COMPLETE = (
     "mr_sampler",
     "pndm",
     "sa_solver",
+    "ts_dpm",
     "unipc",
 )
 """Files whose every case must match, apart from `LATER`."""
@@ -209,7 +210,7 @@ def test_exit_code_is_2_for_what_is_no_golden_data(tmp_path: Path, capsys: pytes
 
 def test_json_summary(tmp_path: Path) -> None:
     folder = small(tmp_path / "data", "k_diffusion", "euler", "dpm_adaptive")
-    small(folder, "ts_dpm", "ts_euler")
+    small(folder, "ts_dpm", "ts_euler", change=lambda case: case.update(solver="unheard_of"))
     assert main([str(folder), "--skip-missing", "--json", str(tmp_path / "out.json")]) == 0
     first, second = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert set(first) == {"source", "cases", "matched", "missing", "worst"}

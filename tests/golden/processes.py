@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, log
-from typing import ClassVar
+from math import log
+from typing import Any, ClassVar
+
+import numpy as np
 
 import diffode as de
 from diffode import phi
@@ -37,8 +39,8 @@ class Rescaled(VarianceExploding):
 class Tabulated(DiscreteVP):
     """A table without interpolation: between two entries it has the one of the smaller t."""
 
-    def integrated_beta(self, t: float) -> float:
-        return self.knots[floor((len(self.knots) - 1) * t + 1e-6)]
+    def integrated_beta(self, t: Any) -> Any:
+        return np.take(self.knots, np.floor((len(self.knots) - 1) * np.asarray(t) + 1e-6).astype(int))[()]
 
 
 @dataclass(frozen=True)

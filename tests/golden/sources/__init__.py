@@ -22,6 +22,7 @@ from tests.golden.sources import (
     mr_sampler,
     pndm,
     sa_solver,
+    ts_dpm,
     unipc,
 )
 
@@ -35,6 +36,7 @@ ADAPTERS: dict[str, Callable[[Case], Setup]] = {
     "grrrute/mr-sampler": mr_sampler.setup,
     "huggingface/diffusers (PyPI)": diffusers.setup,
     "guoqiang-zhang-x/BDIA": bdia.setup,
+    "Mingxiao-Li/TS-DPM": ts_dpm.setup,
     "luping-liu/PNDM": pndm.setup,
     "qsh-zh/deis": deis.setup,
     "sWizad/momentum-diffusion": momentum.setup,
