@@ -44,6 +44,7 @@ _WHERE = {
     "diffode.analysis.stability.schedule": ("guidance_limit",),
     "diffode.analysis.verification": ("verify",),
     "diffode.fitting.fit": ("fit",),
+    "diffode.runners.denoising_mcmc": ("denoising_mcmc",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = ("analysis", "backends", "grids", "models", "phi", "prediction", "problems", "process", "solvers")

@@ -16,7 +16,7 @@ Kind = Literal["controller", "wrapper", "runner", "map", "fit", "grid"]
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 PLACES: tuple[str, ...] = (
-    "diffode.models.guidance", "diffode.models.reuse",
+    "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc",
     *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
 )  # fmt: skip
 """Modules whose import fills the catalogue."""

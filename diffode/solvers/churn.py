@@ -23,7 +23,6 @@ from diffode.solvers.singlestep import dpm2, shifted
 from diffode.solvers.transforms import resolved
 from diffode.trace import Step
 
-
 WRONG_NOISE = Erratum("S_noise ≠ 1: the noise is not what the raise needs.")
 
 

@@ -42,9 +42,9 @@ def _norms(x: Any) -> Any:
 NORMS = {"expected": None, "batch": batch_ratio, "sample": sample_ratio}
 
 
-def langevin(x: Any, score: Any, z: Any, size: Number) -> Any:
-    """x + e s + √(2e) z, for expressions and for arrays alike."""
-    return x + size * score + phi.sqrt(2 * size) * z
+def langevin(size: Number) -> tuple[Number, Number]:
+    """The weights of the score and of the normal in a Langevin step of size e: e and √(2e)."""
+    return size, phi.sqrt(2 * size)
 
 
 def _corrected(step: Step, x: Linear, level: Level, kappa: Number, norms: str, times: int) -> Linear:
@@ -53,12 +53,13 @@ def _corrected(step: Step, x: Linear, level: Level, kappa: Number, norms: str, t
     ratio = NORMS[norms]
     for k in range(times):
         score, z = a * x + b * step.model(x, level), step.normal(f"corrector {k}")
-        if ratio is None:
-            x = langevin(x, score, z, kappa * level.sigma * level.sigma)
-            continue
-        score = step.hold(score)
-        length = step.dynamic(ratio.__name__, ratio, score, z)
-        x = x + length * (step.hold((kappa * length) * score) + phi.sqrt(2 * kappa) * z)
+        length: Any = level.sigma
+        if ratio is not None:
+            score = step.hold(score)
+            length = step.dynamic(ratio.__name__, ratio, score, z)
+        pull, push = langevin(kappa)
+        drift = (pull * length) * score
+        x = x + length * ((drift if ratio is None else step.hold(drift)) + push * z)
     return x
 
 

@@ -1,0 +1,1 @@
+"""Runners: what calls plans, many of them or in an order of its own."""
