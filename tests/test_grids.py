@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import diffode as de
-from diffode.grids import AYS_TABLES, NAMES
+from diffode.grids import AYS_TABLES, GITS_TABLES, NAMES
 from diffode.process import Process
 from tests.audit import ULP
 from tests.golden.cases import read
@@ -27,6 +27,9 @@ DISCRETE = ("linspace", "leading", "trailing")
 OF_TIME = ("uniform_t", "quadratic", "power", "beta")
 SPACED = [name for name in NAMES if "start" in inspect.signature(NAMES[name]).parameters]
 
+TABLES = {"align_your_steps": AYS_TABLES["sd1"], "gits": GITS_TABLES["sd1"][20]}
+"""Builders from tables, by a table that all their grids have the ends of."""
+
 every_builder = pytest.mark.parametrize("name", NAMES)
 every_spacing = pytest.mark.parametrize("name", SPACED)
 
@@ -35,8 +38,8 @@ def serves(name: str, process: Process, final: str) -> bool:
     """Whether the process has the levels that a builder goes through."""
     if final == "zero" and not reaches_zero(process):
         return False
-    if name == "align_your_steps":
-        first, *_, last = -np.log(AYS_TABLES["sd1"])
+    if name in TABLES:
+        first, *_, last = -np.log(TABLES[name])
         noisiest, cleanest = (process.lam(t) for t in process.domain[::-1])
         return min(noisiest, process.lam(process.t_far) - 1e-3) < first and last < cleanest
     return name not in DISCRETE or process.domain[0] <= 1e-3
@@ -232,6 +235,23 @@ def test_align_your_steps_reproduces_its_tables(table: str) -> None:
         if wanted[0] < process.rho(process.t_far):
             found = de.grids.align_your_steps(process, len(wanted) - 1, table=table).rho
             assert np.allclose(found, wanted, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("table", GITS_TABLES)
+def test_gits_reproduces_its_tables(table: str) -> None:
+    """At their own lengths the tables themselves, also before a step to σ = 0; beyond the longest its ends."""
+    for steps, wanted in GITS_TABLES[table].items():
+        assert np.allclose(de.grids.gits(de.EDM(), steps, table=table).rho, wanted, rtol=1e-14, atol=0)
+        assert np.allclose(de.grids.gits(de.EDM(), steps + 1, table=table, final="zero").rho[:-1], wanted, rtol=1e-14)
+    longer = de.grids.gits(de.EDM(), 2 * max(GITS_TABLES[table]), table=table).rho
+    assert np.allclose(longer[::2], GITS_TABLES[table][max(GITS_TABLES[table])], rtol=1e-14, atol=0)
+
+
+def test_gits_lies_on_the_training_labels_of_stable_diffusion() -> None:
+    """The levels of its table are those of the labels 9.99 k, to the digits of single precision."""
+    grid = de.grids.gits(de.VP.scaled_linear(), 20)
+    labels = (grid.t * 1000 - 1) / 9.99
+    assert np.allclose(labels, np.round(labels), rtol=0, atol=2e-5)
 
 
 def test_align_your_steps_starts_where_stable_diffusion_does() -> None:

@@ -66,7 +66,7 @@ class ToldElsewhere(Wrapped):
     >>> model = de.Denoiser(lambda x, t: t + 0 * x, de.EDM(), prediction="x0")
     >>> shifted = ToldElsewhere(model, np.array([-1.0, 1.0]), np.array([0.0, np.log(2.0)]))
     >>> told = shifted.predict(np.ones((1, 1)), de.EDM().level(sigma=1.0), "x0").item()  # half way up, √2 cleaner
-    >>> round(told * np.sqrt(2.0), 12) == 1.0
+    >>> round(told * 2**0.5, 12) == 1.0
     True
     """
 

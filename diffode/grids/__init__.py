@@ -17,6 +17,7 @@ from collections.abc import Callable
 from diffode.grids.grid import Final, TimeGrid
 from diffode.grids.published import AYS_TABLES, align_your_steps, leading, linspace, trailing
 from diffode.grids.restart import Interval, RestartGrid, restart
+from diffode.grids.searched import GITS_TABLES, gits
 from diffode.grids.spaced import (
     arctan,
     beta,
@@ -34,8 +35,8 @@ from diffode.grids.spaced import (
 from diffode.grids.stored import load, save
 
 __all__ = [
-    "AYS_TABLES", "NAMES", "Final", "Interval", "RestartGrid", "TimeGrid",
-    "align_your_steps", "arctan", "beta", "exponential", "karras", "kl_optimal", "leading", "linspace", "load",
+    "AYS_TABLES", "GITS_TABLES", "NAMES", "Final", "Interval", "RestartGrid", "TimeGrid",
+    "align_your_steps", "arctan", "beta", "exponential", "gits", "karras", "kl_optimal", "leading", "linspace", "load",
     "polyexponential", "power", "quadratic", "restart", "save", "trailing", "uniform_lambda", "uniform_log_sigma",
     "uniform_sigma", "uniform_t",
 ]  # fmt: skip
@@ -53,6 +54,7 @@ NAMES: dict[str, Callable[..., TimeGrid]] = {
     "beta": beta,
     "arctan": arctan,
     "align_your_steps": align_your_steps,
+    "gits": gits,
     "linspace": linspace,
     "leading": leading,
     "trailing": trailing,

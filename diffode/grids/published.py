@@ -45,6 +45,11 @@ def align_your_steps(
     rho = np.asarray(table, dtype=float)
     if rho.ndim != 1 or len(rho) < 2 or not np.all(np.diff(rho) < 0) or not np.all(rho > 0) or np.isinf(rho[0]):
         raise GridError(f"align_your_steps: table must list levels σ/α, positive and decreasing, not {table}")
+    return interpolated(process, rho, n, final)
+
+
+def interpolated(process: Process, rho: Sequence[float] | np.ndarray, n: int, final: Final) -> TimeGrid:
+    """n steps along a table of levels σ/α, linear in its logarithm; a first level that is rounded is the process's own."""
     inner = n - (final == "zero")
     at = np.linspace(0, len(rho) - 1, inner + 1)
     lam = -np.interp(at, np.arange(len(rho)), np.log(rho))
