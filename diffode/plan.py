@@ -74,7 +74,8 @@ class Evaluate:
 
     `at` is the level told to the network where it differs, `to` the target of a map G(x, t, s), `output` a
     named branch (the unconditional one, say). `step` is the index of the grid step, for messages. A system has
-    `beside` x and out those of its other components, in pairs (x, out).
+    `beside` x and out those of its other components, in pairs (x, out). What a controller spent on a step that it took
+    back is `rejected`: it counts, and nothing reads it.
     """
 
     out: str
@@ -86,6 +87,7 @@ class Evaluate:
     to: Level | None = None
     output: str | None = None
     beside: tuple[tuple[str, str], ...] = ()
+    rejected: bool = False
 
 
 @dataclass(frozen=True)

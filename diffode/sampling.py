@@ -156,7 +156,8 @@ def sample(
     grid : TimeGrid
         Of the model's process; with a reversed grid, inversion.
     x_T : array, shape (batch, …)
-        The state at the grid's first level: a NumPy array, or a torch tensor for backend="torch".
+        The state at the grid's first level: a NumPy array, or a torch tensor for backend="torch". Of a system, shape
+        (batch, components, …): positions x_T[:, 0], velocities x_T[:, 1]; states and outputs are like it.
     backend : {"numpy", "torch"}
     noise : int, generator or sequence of arrays
         For solvers that draw noise: a seed (the same normals on every backend and device), a generator of the backend's
@@ -212,8 +213,9 @@ def sample(
     _check_levels_broadcast(grid, x_T)
     if not arrays.finite(x_T):
         raise ModelError("x_T holds NaN or ∞")
+    width = _components(plan, x_T)
     for value in memory.values if memory else ():
-        if tuple(value.shape) != tuple(x_T.shape):
+        if tuple(value.shape) != tuple(x_T.shape[:1] + x_T.shape[2:] if width else x_T.shape):
             raise ModelError(
                 f"memory holds arrays of shape {tuple(value.shape)}, but x_T has shape {tuple(x_T.shape)}; continue "
                 "with the states that the earlier run left"
@@ -221,12 +223,13 @@ def sample(
     if noise is not None and plan.is_deterministic:
         _unused(arrays, plan, noise)
     running, tally = begun(model)
-    anchored = _anchored(arrays, running, mu, x_T)
+    anchored = with_anchor(arrays, running, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
-    inputs = [start, *(memory.values if memory else ())]
-    keep = plan.states if trajectory else ()
+    inputs = [*([start[:, k] for k in range(width)] or [start]), *(memory.values if memory else ())]
+    looked = range(len(plan.states)) if trajectory else range(len(plan.states) - 1, len(plan.states))
+    keep = [name for k in looked for name in plan.state(k)]
     run = execute(arrays, plan, anchored or running, inputs, noise, keep, on_row)
-    states = [run[name] for name in (plan.states if trajectory else plan.states[-1:])]
+    states = [arrays.stacked([run[name] for name in plan.state(k)]) if width else run[plan.states[k]] for k in looked]
     if anchored is not None:
         levels = grid.levels if trajectory else grid.levels[-1:]
         states = [x + anchored.shift(level, x) for x, level in zip(states, levels, strict=True)]
@@ -234,6 +237,17 @@ def sample(
     remembered = Remembered(left, tuple(run[name] for name in left.registers()))
     kept = tuple(states) if trajectory else ()
     return Sample(states[-1], plan.nfe, tally.passes, kept, plan, remembered)
+
+
+def _components(plan: Plan, x: Array) -> int:
+    """How many components the state of a system has; 0 for one state. ModelError where x_T has other ones."""
+    width = len(plan.state(0)) if plan.beside else 0
+    if width and (len(x.shape) < 2 or x.shape[1] != width):
+        raise ModelError(
+            f"x_T has shape {tuple(x.shape)}, but the state of {plan.levels[0].process!r} has {width} components: give "
+            f"shape (batch, {width}, …), positions x_T[:, 0] and velocities x_T[:, 1]"
+        )
+    return width
 
 
 def _check_options(solver: Solver, options: dict[str, Any]) -> None:
@@ -253,7 +267,8 @@ def _unused(arrays: Arrays, plan: Plan, noise: Any) -> None:
     warnings.warn(words, UnusedNoise, stacklevel=3)
 
 
-def _anchored(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:
+def with_anchor(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:
+    """The model around its anchor, where the process has one; ModelError where mu is missing, or of no use."""
     if model.process.anchored and mu is None:
         raise ModelError(f"{model.process!r} has an anchor; give it as mu=")
     if mu is None:

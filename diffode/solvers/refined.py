@@ -44,6 +44,7 @@ def res_2s(step: Step, c2: float = 0.5, prediction: str = "x0") -> Linear:
     """
     d, middle = step.model(step.x, step.now), _stage(step, c2)
     slope = (step.model(taylor(step, prediction, [d], middle), middle) - d) / c2
+    step.embed(lambda new: taylor(step, prediction, [d]))
     return taylor(step, prediction, [d, slope])
 
 
@@ -78,6 +79,7 @@ def res_3s(step: Step, c2: float = 0.5, c3: float = 1.0, prediction: str = "x0")
     z, gain = form(prediction, step.now, step.next).z, form(prediction, step.now, third).gain
     x3 = x3 - gain * z * gamma * c2 * phi.phi(2, c2 * z) * rise
     d3 = step.model(x3, third)
+    step.embed(lambda new: taylor(step, prediction, [d, rise / c2]))
     slope = (gamma * rise + d3 - d) / (gamma * c2 + c3)
     return taylor(step, prediction, [d, slope])
 

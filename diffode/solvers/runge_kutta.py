@@ -75,7 +75,16 @@ def through_tableau(step: Step, table: Tableau, variable: str, final: str) -> Li
     for row, c in zip(table.a, table.c, strict=True):
         x = _advance(step, variable, slopes, row, delta, levels[c])
         slopes.append(_slope(variable, levels[c], step.model(x, levels[c])))
-    return _advance(step, variable, slopes, table.b, delta, step.next)
+    result = _advance(step, variable, slopes, table.b, delta, step.next)
+    if not table.lower:
+        return result
+
+    def lower(new: Linear) -> Linear:
+        further = [_slope(variable, step.next, step.model(new, step.next))] if len(table.lower) > len(slopes) else []
+        return _advance(step, variable, [*slopes, *further], table.lower, delta, step.next)
+
+    step.embed(lower)
+    return result
 
 
 def _position(level: Level, variable: str) -> Number:

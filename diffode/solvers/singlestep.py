@@ -30,16 +30,22 @@ def _inner(step: Step, r: Number, spacing: str, b: Level) -> tuple[Level, Number
     return level, (level.lam - now.lam) / h
 
 
-def _second(step: Step, prediction: str, kind: str, r: Number, spacing: str, d: Linear, b: Level) -> Linear:
+Pair = tuple[Linear, Callable[[], Linear] | None]
+"""The state after a step, and what makes the embedded result of one order less, where there is one."""
+
+
+def _second(step: Step, prediction: str, kind: str, r: Number, spacing: str, d: Linear, b: Level) -> Pair:
     middle, r = _inner(step, r, spacing, b)
     d1 = step.model(taylor(step, prediction, [d], middle), middle)
-    slope = (d1 - d) / r
-    if kind == "taylor":
-        return taylor(step, prediction, [d, slope], b)
-    return taylor(step, prediction, [d + slope / 2], b)
+    return _sloped(step, prediction, kind, d, (d1 - d) / r, b), lambda: taylor(step, prediction, [d], b)
 
 
-def _third(step: Step, prediction: str, kind: str, r: Sequence[Number], spacing: str, d: Linear, b: Level) -> Linear:
+def _sloped(step: Step, prediction: str, kind: str, d: Linear, slope: Linear, b: Level) -> Linear:
+    """The step of order 2 with a slope."""
+    return taylor(step, prediction, [d, slope] if kind == "taylor" else [d + slope / 2], b)
+
+
+def _third(step: Step, prediction: str, kind: str, r: Sequence[Number], spacing: str, d: Linear, b: Level) -> Pair:
     (first, r1), (second, r2) = _inner(step, r[0], spacing, b), _inner(step, r[1], spacing, b)
     d1 = step.model(taylor(step, prediction, [d], first), first)
     slope1 = (d1 - d) / r1
@@ -49,10 +55,10 @@ def _third(step: Step, prediction: str, kind: str, r: Sequence[Number], spacing:
         x2 = taylor(step, prediction, [d, r2 * slope1], second)
     d2 = step.model(x2, second)
     slope2 = (d2 - d) / r2
-    if kind != "taylor":
-        return taylor(step, prediction, [d, slope2], b)
-    slope = (r2 * slope1 - r1 * slope2) / (r2 - r1)
-    return taylor(step, prediction, [d, slope, 2 * (slope2 - slope1) / (r2 - r1)], b)
+    derivatives = [d, slope2]
+    if kind == "taylor":
+        derivatives = [d, (r2 * slope1 - r1 * slope2) / (r2 - r1), 2 * (slope2 - slope1) / (r2 - r1)]
+    return taylor(step, prediction, derivatives, b), lambda: _sloped(step, prediction, kind, d, slope1, b)
 
 
 def shifted(step: Step, level: Level, by: Number, cleaner: bool) -> tuple[Level, Number]:
@@ -66,7 +72,7 @@ def shifted(step: Step, level: Level, by: Number, cleaner: bool) -> tuple[Level,
     return step.level(lam=level.lam + by if cleaner else level.lam - by), by
 
 
-def _ancestral(step: Step, eta: float, advance: Callable[[Level], Linear], floor: Level | None = None) -> Linear:
+def _ancestral(step: Step, eta: float, advance: Callable[[Level], Pair], floor: Level | None = None) -> Linear:
     r"""A deterministic step to a level below `next`, and the noise that leads up from there.
 
         x_t = (α_t/α_d) x_d + v z,    v² = σ_t² − α_t² ρ_d² = η² σ_t² (1 − e^{−2h})
@@ -77,12 +83,15 @@ def _ancestral(step: Step, eta: float, advance: Callable[[Level], Linear], floor
     eta : float
         Share of the noise.
     advance : callable
-        The deterministic step to a level.
+        The deterministic step to a level, with its embedded result.
     floor : Level, optional
         Below which d is not put.
     """
     if not eta:
-        return advance(step.next)
+        result, lower = advance(step.next)
+        if lower is not None:
+            step.embed(lambda new: lower())
+        return result
     after = step.next
     drop = -0.5 * phi.log1p(eta * eta * phi.expm1(-2 * step.h))
     if floor is not None:
@@ -90,7 +99,11 @@ def _ancestral(step: Step, eta: float, advance: Callable[[Level], Linear], floor
         drop = phi.choose(drop > room, lambda: room, lambda: drop)
     below, drop = shifted(step, after, drop, cleaner=True)
     deviation = after.sigma * phi.sqrt(-phi.expm1(-2 * drop))
-    return (after.alpha / below.alpha) * advance(below) + deviation * step.noise(step.now, after, clock="snr")
+    (result, lower), up = advance(below), after.alpha / below.alpha
+    noise = deviation * step.noise(step.now, after, clock="snr")
+    if lower is not None:
+        step.embed(lambda new: up * lower() + noise)
+    return up * result + noise
 
 
 @solver(
@@ -174,7 +187,7 @@ def singlestep_3(
         The variable in which the nodes are measured; anything but λ costs the third order.
     """
     d = step.model(step.x, step.now)
-    return _third(step, prediction, kind, (r1, r2), inner, d, step.next)
+    return _ancestral(step, 0.0, lambda b: _third(step, prediction, kind, (r1, r2), inner, d, b))
 
 
 _NODES: dict[int, tuple[float, ...]] = {1: (), 2: (0.5,), 3: (1 / 3, 2 / 3)}
@@ -221,9 +234,9 @@ def singlestep_mixed(
     order = orders[min(step.index, len(orders) - 1)]
     r = nodes[step.index] if step.index < len(nodes) else _NODES[order]
 
-    def advance(b: Level) -> Linear:
+    def advance(b: Level) -> Pair:
         if order == 1:
-            return taylor(step, prediction, [d], b)
+            return taylor(step, prediction, [d], b), None
         if order == 2:
             return _second(step, prediction, kind, r[0], inner, d, b)
         return _third(step, prediction, kind, r, inner, d, b)

@@ -1,9 +1,9 @@
 r"""Butcher tableaux of explicit Runge–Kutta methods, as data.
 
 Entries are exact fractions, so that the order conditions of each are checked without rounding
-(`diffode.analysis.order.classical.classical_conditions`). Of pairs the higher order is taken, without the stages that
-serve the lower one alone. The one that has a square root in it is a function of that root, and holds for any number
-whose square is 21.
+(`diffode.analysis.order.classical.classical_conditions`). Of pairs the higher order is taken; the weights of the lower
+one stand beside it for controllers, without the stages that serve it alone, except for the new state. The tableau that
+has a square root in it is a function of that root, and holds for any number whose square is 21.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ class Tableau:
     order : int
         Classical order.
     name, source : str
+    lower : tuple
+        Weights of the embedded result of one order less, where there is one; a weight more than stages is for the
+        evaluation at the new state, which is the first of the next step.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Tableau:
     order: int
     name: str = "tableau"
     source: str = ""
+    lower: tuple[Number, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.a) != len(self.b) or any(len(row) != i for i, row in enumerate(self.a)):
@@ -80,8 +84,14 @@ class Tableau:
                 f"{self.name}: an explicit tableau of {len(self.b)} stages needs rows of 0, 1, …, "
                 f"{len(self.b) - 1} entries, not {[len(row) for row in self.a]}"
             )
-        if abs(float(sum(self.b)) - 1) > 1e-12:
-            raise SolverError(f"{self.name}: the weights b sum to {float(sum(self.b))}, not to 1")
+        for letter, weights in (("b", self.b), ("lower", self.lower)):
+            if weights and abs(float(sum(weights)) - 1) > 1e-12:
+                raise SolverError(f"{self.name}: the weights {letter} sum to {float(sum(weights))}, not to 1")
+        if self.lower and len(self.lower) not in (len(self.b), len(self.b) + 1):
+            raise SolverError(
+                f"{self.name}: {len(self.b)} stages have {len(self.b)} weights of lower order, or one more for the new "
+                f"state, not {len(self.lower)}"
+            )
 
     @cached_property
     def c(self) -> tuple[Number, ...]:
@@ -90,21 +100,24 @@ class Tableau:
         return tuple(near(c) if isinstance(c, Fraction) else c for c in sums)
 
 
-def _table(name: str, order: int, source: str, rows: str, weights: str) -> Tableau:
+def _table(name: str, order: int, source: str, rows: str, weights: str, lower: str = "") -> Tableau:
     """A tableau from text: rows separated by `;`, the first one, which is empty, left out."""
     entries = [tuple(map(Fraction, row.split())) for row in rows.split(";")] if rows else []
-    return Tableau(((), *entries), tuple(map(Fraction, weights.split())), order, name, source)
+    b, embedded = (tuple(map(Fraction, text.split())) for text in (weights, lower))
+    return Tableau(((), *entries), b, order, name, source, embedded)
 
 
 _HNW = "Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I"
 
 EULER = _table("euler", 1, f"{_HNW}, section I.7", "", "1")
-MIDPOINT = _table("midpoint", 2, f"{_HNW}, section II.1", "1/2", "0 1")
-HEUN2 = _table("heun", 2, f"{_HNW}, section II.1", "1", "1/2 1/2")
-RALSTON2 = _table("ralston", 2, "Ralston (1962)", "2/3", "1/4 3/4")
+MIDPOINT = _table("midpoint", 2, f"{_HNW}, section II.1", "1/2", "0 1", "1 0")
+HEUN2 = _table("heun", 2, f"{_HNW}, section II.1", "1", "1/2 1/2", "1 0")
+RALSTON2 = _table("ralston", 2, "Ralston (1962)", "2/3", "1/4 3/4", "1 0")
 KUTTA3 = _table("kutta3", 3, "Kutta (1901)", "1/2; -1 2", "1/6 2/3 1/6")
 HEUN3 = _table("heun3", 3, "Heun (1900)", "1/3; 0 2/3", "1/4 0 3/4")
-RALSTON3 = _table("ralston3", 3, "Ralston (1962); Bogacki and Shampine (1989)", "1/2; 0 3/4", "2/9 1/3 4/9")
+RALSTON3 = _table(
+    "ralston3", 3, "Ralston (1962); Bogacki and Shampine (1989)", "1/2; 0 3/4", "2/9 1/3 4/9", "7/24 1/4 1/3 1/8"
+)
 VAN_DER_HOUWEN3 = _table("houwen3", 3, "van der Houwen (1972)", "8/15; 1/4 5/12", "1/4 0 3/4")
 SSPRK3 = _table("ssprk3", 3, "Shu and Osher (1988)", "1; 1/4 1/4", "1/6 1/6 2/3")
 RK4 = _table("rk4", 4, "Kutta (1901)", "1/2; 0 1/2; 0 0 1", "1/6 1/3 1/3 1/6")
@@ -113,18 +126,19 @@ FEHLBERG5 = _table(
     "fehlberg5", 5, "Fehlberg (1969), RKF4(5), the higher order",
     "1/4; 3/32 9/32; 1932/2197 -7200/2197 7296/2197; 439/216 -8 3680/513 -845/4104;"
     "-8/27 2 -3544/2565 1859/4104 -11/40",
-    "16/135 0 6656/12825 28561/56430 -9/50 2/55",
+    "16/135 0 6656/12825 28561/56430 -9/50 2/55", "25/216 0 1408/2565 2197/4104 -1/5 0",
 )  # fmt: skip
 CASH_KARP5 = _table(
     "cash_karp5", 5, "Cash and Karp (1990)",
     "1/5; 3/40 9/40; 3/10 -9/10 6/5; -11/54 5/2 -70/27 35/27; 1631/55296 175/512 575/13824 44275/110592 253/4096",
-    "37/378 0 250/621 125/594 0 512/1771",
+    "37/378 0 250/621 125/594 0 512/1771", "2825/27648 0 18575/48384 13525/55296 277/14336 1/4",
 )  # fmt: skip
 DORMAND_PRINCE5 = _table(
     "dormand_prince5", 5, "Dormand and Prince (1980), RK5(4)7M",
     "1/5; 3/40 9/40; 44/45 -56/15 32/9; 19372/6561 -25360/2187 64448/6561 -212/729;"
     "9017/3168 -355/33 46732/5247 49/176 -5103/18656",
     "35/384 0 500/1113 125/192 -2187/6784 11/84",
+    "5179/57600 0 7571/16695 393/640 -92097/339200 187/2100 1/40",
 )  # fmt: skip
 BUTCHER6 = _table(
     "butcher6", 6, "Butcher (1964), seven stages",

@@ -6,7 +6,7 @@ SymPy symbols or power series: only the levels of the grid differ.
 """
 
 from diffode.trace.recorder import Grid, Memory, Rule, Tracer
-from diffode.trace.run import trace
+from diffode.trace.run import alive, one_step, trace
 from diffode.trace.step import Step
 
-__all__ = ["Grid", "Memory", "Rule", "Step", "Tracer", "trace"]
+__all__ = ["Grid", "Memory", "Rule", "Step", "Tracer", "alive", "one_step", "trace"]

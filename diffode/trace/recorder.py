@@ -13,7 +13,7 @@ from diffode.brownian import Increment, covariance
 from diffode.errors import SolverError
 from diffode.expressions import Vector
 from diffode.kinds import Number, literal, package_of, shown
-from diffode.plan import BrownianIncrement, Combine, Level, Linear, Row, Scaled
+from diffode.plan import BrownianIncrement, Combine, Evaluate, Level, Linear, Row, Scaled
 
 if TYPE_CHECKING:
     from diffode.trace.step import Step
@@ -74,6 +74,8 @@ class Tracer:
         self.pieces: list[tuple[BrownianIncrement, Increment, float]] = []
         self.normals: dict[str, str] = {}
         self.counts: dict[str, int] = {}
+        self.embedded: list[Linear | Callable[[Linear], Linear]] = []
+        self.evaluations: list[Evaluate] | None = None
         self.index = 0
 
     def fresh(self, letter: str) -> str:
@@ -105,6 +107,13 @@ class Tracer:
             return (self.register(expression, name=name),)
         names = beside(name) if name else (None,) * len(expression)
         return tuple(self.register(part, name=own) for part, own in zip(expression, names, strict=False))
+
+    def known(self, x: str, level: Level, at: Level | None, to: Level | None, output: str | None) -> Linear | None:
+        """What an earlier evaluation of the same register gave, where a controller has such looked for."""
+        for row in self.evaluations or ():
+            if row.x == x and row.level == level and (row.at, row.to, row.output) == (at, to, output):
+                return Linear({row.out: 1})
+        return None
 
     def _check(self, register: str, c: Number) -> None:
         value = c.factor if isinstance(c, Scaled) else c

@@ -49,22 +49,23 @@ def trace(rule: Rule, grid: Grid, *, exact_past: int = 0, memory: Memory | None 
     tracer.counts["x"] = 1
     if memory is not None:
         _continue(tracer, memory)
-    one_step = _system_step if system else _one_step
+    advance = _system_step if system else one_step
     states: list[tuple[str, ...]] = [given[-1]]
     for i in range(len(grid.levels) - 1):
         forced = i < exact_past
-        result = one_step(tracer, state_of(given[i] if forced else states[-1]), i)
+        result = advance(tracer, state_of(given[i] if forced else states[-1]), i)
         if not forced:
             states.append(tracer.registers(result, name=tracer.fresh("x")))
     left = tracer.memory()
-    rows = _alive(tracer.rows, {name for names in states for name in names} | set(left.registers()))
+    rows = alive(tracer.rows, {name for names in states for name in names} | set(left.registers()))
     others = tuple(names[1:] for names in states) if system else ()
     firsts = tuple(names[0] for names in states)
     return Plan(rows, tuple(tracer.inputs), firsts, grid.levels[exact_past:], left, rule.name, others)
 
 
-def _one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
-    tracer.index = i
+def one_step(tracer: Tracer, x: Linear, i: int) -> Linear:
+    """What a rule makes of the state x in step i of the tracer's grid; at an infinite h, the limit formula."""
+    tracer.index, tracer.embedded = i, []
     step = Step(tracer, x, tracer.grid.levels[i], tracer.grid.levels[i + 1], i)
     if not (step.now.singular or step.next.singular):
         try:
@@ -145,7 +146,7 @@ def _continue(tracer: Tracer, memory: Memory) -> None:
         tracer.inputs.append(f"q_{name}")
 
 
-def _alive(rows: Sequence[Row], wanted: set[str]) -> tuple[Row, ...]:
+def alive(rows: Sequence[Row], wanted: set[str]) -> tuple[Row, ...]:
     """Without the combinations that nobody reads; evaluations and noise stay as the author wrote them."""
     needed = set(wanted)
     kept: list[Row] = []

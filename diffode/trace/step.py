@@ -138,6 +138,8 @@ class Step:
         self._check_level(level, "model")
         one = isinstance(x, Linear)
         registers = (self.tracer.register(x),) if one else self.tracer.registers(x)
+        if (known := self.tracer.known(registers[0], level, at, to, output)) is not None:
+            return known
         out = self.tracer.fresh("d")
         outs = (out,) if one else beside(out)
         others = tuple(zip(registers[1:], outs[1:], strict=True))
@@ -297,10 +299,14 @@ class Step:
         self.tracer.rows.append(Dynamic(out, name, function, inputs))
         return Scaled(out)
 
-    def embed(self, x_low: Linear) -> None:
-        """Name the embedded lower-order result, for a step-size controller."""
-        self._check_expression(x_low, "embed takes", Linear)
-        self.tracer.named["embedded"] = Linear({self.tracer.register(x_low): 1})
+    def embed(self, x_low: Linear | Callable[[Linear], Linear]) -> None:
+        """Name the embedded lower-order result, for a step-size controller.
+
+        A function of the new state is called, and what it evaluates is evaluated, only where a controller asks.
+        """
+        if not callable(x_low):
+            self._check_expression(x_low, "embed takes", Linear)
+        self.tracer.embedded.append(x_low)
 
 
 class _Named:
