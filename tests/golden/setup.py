@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import diffode as de
+from diffode.adaptive import Controller
 from diffode.plan import Normal
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Adaptive:
+    """One run of one solver whose steps a controller chooses."""
+
+    solver: de.Solver
+    grid: de.TimeGrid
+    model: de.Model
+    controller: Controller
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
 class Rebuilt:
     """A stored grid, and the same from diffode's own builder; entries below `floor` are compared as if of that size."""
 
@@ -69,7 +82,7 @@ class Setup:
 
     Attributes
     ----------
-    segments : tuple of Segment, Flow or Undone
+    segments : tuple of Segment, Adaptive, Flow or Undone
         Run one after the other, each from the state that the one before leaves.
     start : array
         The state at the first level.
@@ -88,7 +101,7 @@ class Setup:
         Grids to compare.
     """
 
-    segments: tuple[Segment | Flow | Undone, ...]
+    segments: tuple[Segment | Adaptive | Flow | Undone, ...]
     start: np.ndarray
     label: Callable[[de.Level], float] = field(default=lambda level: level.t)
     floor: float = 0.0

@@ -1,12 +1,13 @@
-"""DPM-Solver and DPM-Solver++ (dpm_solver_pytorch.py): schedules in continuous time, every method but "adaptive"."""
+"""DPM-Solver and DPM-Solver++ (dpm_solver_pytorch.py): schedules in continuous time, every method."""
 
 from __future__ import annotations
 
 import numpy as np
 
 import diffode as de
+from diffode.adaptive import dpm_solver_adaptive
 from tests.golden.cases import Case, process
-from tests.golden.setup import Missing, Rebuilt, Segment, Setup, solver, to_zero
+from tests.golden.setup import Adaptive, Rebuilt, Segment, Setup, solver, to_zero
 
 BUILDERS = {
     "logSNR": de.grids.uniform_lambda,
@@ -26,7 +27,7 @@ def setup(case: Case) -> Setup:
     """A case of `DPM_Solver.sample`."""
     options = case.options
     if options["method"] == "adaptive":
-        raise Missing("adaptive step sizes")
+        return _adaptive(case)
     prediction = PREDICTIONS[options["algorithm_type"]]
     if options["method"] == "multistep":
         chosen = solver(
@@ -49,6 +50,15 @@ def setup(case: Case) -> Setup:
             inner=SPACINGS[options["skip_type"]],
         )
     return in_continuous_time(case, chosen, orders)
+
+
+def _adaptive(case: Case) -> Setup:
+    options, forward = case.options, process(case.process)
+    prediction = PREDICTIONS[options["algorithm_type"]]
+    chosen = solver(f"singlestep_{options['order']}", prediction=prediction, kind=options["solver_type"])
+    grid, model = de.TimeGrid(forward, t=[options["t_start"], options["t_end"]]), case.data.denoiser(forward)
+    run = Adaptive(chosen, grid, model, dpm_solver_adaptive(), options["rtol"], options["atol"])
+    return Setup((run,), case.x_init, floor=1.0)
 
 
 def in_continuous_time(case: Case, chosen: de.Solver, orders: tuple[int, ...]) -> Setup:

@@ -1,4 +1,4 @@
-"""k-diffusion (sampling.py): α = 1, the time is σ; adaptive steps are another solver."""
+"""k-diffusion (sampling.py): α = 1, the time is σ."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from math import log, sqrt
 import numpy as np
 
 import diffode as de
+from diffode.adaptive import k_diffusion_adaptive
 from diffode.solvers.singlestep import fast_orders
 from tests.golden.cases import Case
-from tests.golden.setup import Missing, Rebuilt, Segment, Setup, churned, solver
+from tests.golden.setup import Adaptive, Missing, Rebuilt, Segment, Setup, churned, solver
 
 BUILDERS = {
     "karras": de.grids.karras,
@@ -21,6 +22,8 @@ EDM = de.EDM()
 
 def setup(case: Case) -> Setup:
     """A case of one of the `sample_…` functions."""
+    if case.solver == "dpm_adaptive":
+        return _adaptive(case)
     chosen = _solver(case)
     if case.solver == "dpm_fast":
         ends = [-log(case.options["sigma_max"]), -log(case.options["sigma_min"])]
@@ -35,6 +38,16 @@ def setup(case: Case) -> Setup:
     else:
         noise = [case.options.get("s_noise", 1.0) * draw for draw in case.noise]
     return Setup((Segment(chosen, grid, case.data.denoiser(EDM), noise),), case.x_init, rebuilt=rebuilt)
+
+
+def _adaptive(case: Case) -> Setup:
+    options = case.options
+    grid = de.TimeGrid(EDM, lam=[-log(options["sigma_max"]), -log(options["sigma_min"])])
+    control = {name: options[name] for name in ("pcoeff", "icoeff", "dcoeff") if name in options}
+    tolerance = options.get("rtol", 0.05), options.get("atol", 0.0078)
+    chosen, model = solver(f"dpm_solver_{options['order']}"), case.data.denoiser(EDM)
+    run = Adaptive(chosen, grid, model, k_diffusion_adaptive(**control), *tolerance)
+    return Setup((run,), case.x_init)
 
 
 def _solver(case: Case) -> de.Solver:
