@@ -341,5 +341,6 @@ def without_embedded(solver: Solver, count: int) -> str:
     """What to do about a rule that has no embedded result, or several."""
     return (
         f"{solver.name} has {count or 'no'} embedded results in a step, and one tells the error; take one that has "
-        "(dpm_solver_3, res_3s, dormand_prince5; de.adaptive.pairs() lists all), or let the rule name one: step.embed(lower)"
+        "(dpm_solver_3, res_3s, dormand_prince5; de.adaptive.pairs() lists all), or name one in the rule by "
+        "step.embed(lower)"
     )
