@@ -29,6 +29,7 @@ _WHERE = {
     "diffode.plan": ("Level", "Plan"),
     "diffode.solvers": ("Solver", "get_solver", "list_solvers", "solver"),
     "diffode.sampling": ("Sample", "compile", "sample"),
+    "diffode.adaptive.sampling": ("sample_adaptive",),
     "diffode.analysis.census": ("certify",),
     "diffode.analysis.comparison": ("compare",),
     "diffode.analysis.derivation": ("derive",),
@@ -47,7 +48,7 @@ _WHERE = {
     "diffode.runners.denoising_mcmc": ("denoising_mcmc",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
-_MODULES = ("analysis", "backends", "grids", "models", "phi", "prediction", "problems", "process", "solvers")
+_MODULES = ("adaptive", "analysis", "backends", "grids", "models", "phi", "prediction", "problems", "process", "solvers")
 
 # computed, so that no name is written a second time; pyright asks for a literal list
 __all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
@@ -69,6 +70,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from diffode import adaptive as adaptive
     from diffode import analysis as analysis
     from diffode import backends as backends
     from diffode import grids as grids

@@ -16,6 +16,7 @@ Kind = Literal["controller", "wrapper", "runner", "map", "fit", "grid"]
 Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 PLACES: tuple[str, ...] = (
+    "diffode.adaptive.controller", "diffode.adaptive.sampling",
     "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc",
     *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
 )  # fmt: skip
