@@ -49,7 +49,7 @@ def align_your_steps(
 
 
 def interpolated(process: Process, rho: Sequence[float] | np.ndarray, n: int, final: Final) -> TimeGrid:
-    """n steps along a table of levels σ/α, linear in its logarithm; a first level that is rounded is the process's own."""
+    """n steps along a table of levels σ/α, linear in its logarithm; a rounded start is the process's own."""
     inner = n - (final == "zero")
     at = np.linspace(0, len(rho) - 1, inner + 1)
     lam = -np.interp(at, np.arange(len(rho)), np.log(rho))
