@@ -46,6 +46,7 @@ _WHERE = {
     "diffode.analysis.verification": ("verify",),
     "diffode.fitting.fit": ("fit",),
     "diffode.runners.denoising_mcmc": ("denoising_mcmc",),
+    "diffode.runners.picard": ("sample_picard",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = ("adaptive", "analysis", "backends", "grids", "models", "phi", "prediction", "problems", "process", "solvers")

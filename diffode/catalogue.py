@@ -17,7 +17,7 @@ Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 PLACES: tuple[str, ...] = (
     "diffode.adaptive.controller", "diffode.adaptive.sampling",
-    "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc",
+    "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc", "diffode.runners.picard",
     *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
 )  # fmt: skip
 """Modules whose import fills the catalogue."""
