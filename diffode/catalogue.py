@@ -19,6 +19,7 @@ PLACES: tuple[str, ...] = (
     "diffode.adaptive.controller", "diffode.adaptive.sampling",
     "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc", "diffode.runners.picard",
     *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
+    *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules")),
 )  # fmt: skip
 """Modules whose import fills the catalogue."""
 

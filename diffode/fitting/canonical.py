@@ -265,7 +265,11 @@ def fit_bns(
         return Canonical(course.grid, begun.prediction, rows, rows).table()
 
     keeper = Keeper(course.key("bns"), iterations * (count + 1), progress, checkpoint)
-    best = descend(lambda u: course.off(made(u).solver("bns")), keeper, iterations, np.zeros(count))
+
+    def off(u: np.ndarray) -> np.ndarray:
+        return course.off(lambda: (made(u).solver("bns"), course.grid))
+
+    best = descend(off, keeper, iterations, np.zeros(count))
     facts = {"iterations": iterations, "runs": keeper.tried, "interrupted": keeper.interrupted}
     return course.concluded("bns", {"table": made(best).as_dict()}, facts, name=name)
 
@@ -400,9 +404,16 @@ def fit_s4s(
         moved = u[count:]
         return of_shares(course.target, first + moved, "lam") if np.any(moved) else course.grid
 
-    def off(u: np.ndarray) -> np.ndarray:
+    def made(u: np.ndarray) -> tuple[CoefficientTable, TimeGrid]:
         where = placed(u)
-        return course.off(window.made(where, u[:count]).table().solver("s4s"), where)
+        return window.made(where, u[:count]).table(), where
+
+    def run(u: np.ndarray) -> tuple[Solver, TimeGrid]:
+        table, where = made(u)
+        return table.solver("s4s"), where
+
+    def off(u: np.ndarray) -> np.ndarray:
+        return course.off(lambda: run(u))
 
     key = course.key("s4s", history=history, corrector=corrector, alternate=alternate)
     turns = [slice(0, count)] + [slice(count, None), slice(0, count)] * alternate
@@ -413,9 +424,9 @@ def fit_s4s(
     for turn in turns:
         if not keeper.interrupted:
             best = descend(off, keeper, iterations, best, turn)
-    where = placed(best)
+    table, where = made(best)
     facts = {
         "history": history, "corrector": corrector, "alternate": alternate, "iterations": iterations,
         "runs": keeper.tried, "interrupted": keeper.interrupted,
     }  # fmt: skip
-    return course.concluded("s4s", {"table": window.made(where, best[:count]).table().as_dict()}, facts, where, name)
+    return course.concluded("s4s", {"table": table.as_dict()}, facts, where, name)

@@ -7,7 +7,7 @@ from states that it has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from diffode.backends import execute
-from diffode.errors import DiffodeError, ModelError, SolverError, unknown
+from diffode.errors import DiffodeError, SolverError, unknown
 from diffode.fitting.grids import Target, backend_of, flat
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
@@ -111,14 +111,15 @@ class Course:
         run = execute(backend_of(x), plan, self.target.model, [x], None, plan.states)
         return [flat(run[name]) for name in plan.states]
 
-    def off(self, solver: Solver, grid: TimeGrid | None = None) -> np.ndarray:
-        """How far a run ends from the end points of the exact flow, one entry after the other."""
-        try:
-            with np.errstate(all="ignore"):
-                found = self.target.run(solver, grid or self.grid) - self.target.ends[0]
-        except ModelError:
-            return np.full(self.target.ends[0].size, _LOST)
-        return np.nan_to_num(found, nan=_LOST, posinf=_LOST, neginf=-_LOST).ravel()
+    def off(self, made: Callable[[], tuple[Solver, TimeGrid]]) -> np.ndarray:
+        """How far the run of what is made ends from the end points of the exact flow, one entry after the other."""
+        lost = np.full(self.target.ends[0].size, _LOST)
+        with np.errstate(all="ignore"):
+            try:
+                found = (self.target.run(*made()) - self.target.ends[0]).ravel()
+            except DiffodeError:  # the run overflows, or a level lies outside the process
+                return lost
+        return np.where(np.isfinite(found), found, lost)
 
     def key(self, method: str, **options: Any) -> dict[str, Any]:
         """What tells this fit from others, in plain values."""

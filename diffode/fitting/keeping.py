@@ -139,5 +139,5 @@ def descend(
         return found
 
     with keeper:
-        least_squares(watched, whole[free], method="trf", x_scale="jac", diff_step=1e-6, max_nfev=iterations)
+        least_squares(watched, whole[free], method="trf", diff_step=1e-6, max_nfev=iterations)
     return np.array(keeper.best)

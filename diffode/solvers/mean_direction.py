@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from math import inf
 from typing import Any
 
 from diffode.errors import SolverError
@@ -26,15 +27,22 @@ PerStep = Any
 """A number, or a tuple with one for each step."""
 
 
+_MOST = {"r": 1.0, "c": inf, "a": inf}
+
+
 def _here(step: Step, name: str, value: PerStep) -> float:
-    if not isinstance(value, (tuple, list)):
-        return value
-    if len(value) != step.count:
-        raise SolverError(
-            f"{step.tracer.rule.name}: {name} holds {len(value)} numbers, one for each step, but the grid has "
-            f"{step.count} steps; fit it to this grid, or give one number"
-        )
-    return value[step.index]
+    """The number of this step."""
+    who = step.tracer.rule.name
+    if isinstance(value, (tuple, list)):
+        if len(value) != step.count:
+            raise SolverError(
+                f"{who}: {name} holds {len(value)} numbers, one for each step, but the grid has {step.count} steps; "
+                "fit it to this grid, or give one number"
+            )
+        value = value[step.index]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST[name]:
+        raise SolverError(f"{who}: {name} must be a positive number{', at most 1' * (name == 'r')}, not {value!r}")
+    return value
 
 
 def _plain(c: PerStep, a: PerStep) -> bool:
@@ -58,7 +66,6 @@ def _told(step: Step, level: Level, a: float) -> Level | None:
     prediction="eps",
     exponential=lambda c: c == 1,
     source="arXiv:2312.00094, eq. (9); code: zju-pi/diff-sampler, solvers_amed.py",
-    ranges={"r": (1e-3, 1.0), "c": (0.1, 10.0), "a": (0.1, 10.0)},
     limits=[limit("dpm_solver_2", r=0.5, c=1.0, a=1.0)],
 )
 def amed(step: Step, r: PerStep = 0.5, c: PerStep = 1.0, a: PerStep = 1.0) -> Linear:
@@ -135,7 +142,6 @@ def _plugin_order(base: Any, r: PerStep, c: PerStep, a: PerStep) -> float:
     history=lambda base: resolved(base).history,
     exponential=lambda base, c: resolved(base).exponential and c == 1,
     source="arXiv:2312.00094, section 3.4 (AMED-Plugin); code: zju-pi/diff-sampler, solvers_amed.py",
-    ranges={"r": (1e-3, 0.999), "c": (0.1, 10.0), "a": (0.1, 10.0)},
 )
 def amed_plugin(step: Step, base: Any = dpmpp_2m, r: PerStep = 0.5, c: PerStep = 1.0, a: PerStep = 1.0) -> Linear:
     r"""AMED-Plugin: every step of any solver is split at λ_s + r h, and its second part is scaled.
