@@ -19,7 +19,7 @@ _WHERE = {
         "SolverError",
     ),
     "diffode.process": (
-        "EDM", "VE", "VP", "Affine", "CosineVP", "DiscreteVP", "Flow", "MeanReverting", "Process", "SubVP",
+        "CLD", "EDM", "VE", "VP", "Affine", "CosineVP", "DiscreteVP", "Flow", "MeanReverting", "Process", "SubVP",
     ),
     "diffode.grids": ("TimeGrid",),
     "diffode.models": (
@@ -49,7 +49,18 @@ _WHERE = {
     "diffode.runners.picard": ("sample_picard",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
-_MODULES = ("adaptive", "analysis", "backends", "grids", "models", "phi", "prediction", "problems", "process", "solvers")
+_MODULES = (
+    "adaptive",
+    "analysis",
+    "backends",
+    "grids",
+    "models",
+    "phi",
+    "prediction",
+    "problems",
+    "process",
+    "solvers",
+)
 
 # computed, so that no name is written a second time; pyright asks for a literal list
 __all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

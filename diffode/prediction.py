@@ -31,6 +31,7 @@ import numpy as np
 
 from diffode import phi
 from diffode.errors import ModelError, unknown
+from diffode.expressions import Matrix
 from diffode.kinds import Number, package_of
 from diffode.plan import Level
 
@@ -113,6 +114,42 @@ def change(source: str, target: str, level: Level) -> tuple[Number, Number]:
             "use a model that predicts 'v' or 'velocity', or start and end the grid inside"
         )
     return coefficients
+
+
+def change_of_system(source: str, target: str, level: Level) -> tuple[Matrix, Matrix]:
+    r"""The matrices (A, B) of target = A u + B source, for a level of a `LinearSystem`.
+
+    With u = Ψ D + R ε, Ψ from 0 to the level, D the data (whose velocity is 0), and the score −R^{−T} ε.
+
+    Parameters
+    ----------
+    source, target : {"eps", "x0", "score"}
+    level : Level
+
+    Returns
+    -------
+    (Matrix, Matrix)
+
+    Raises
+    ------
+    ModelError
+        If a name is none of these.
+    """
+    for name in (source, target):
+        if name not in ("eps", "x0", "score"):
+            raise ModelError(f"a system has the predictions 'eps', 'x0' and 'score', not {name!r}")
+    root, flow = level.process.factor(level.t), level.process.transition(0.0, level.t)
+    one = root @ root.inverse()
+    none = one * 0.0
+    if target == source:
+        return none, one
+    to_eps = {"eps": (none, one), "x0": (root.inverse(), root.inverse() @ flow * -1.0), "score": (none, root.T * -1.0)}
+    a, b = to_eps[source]
+    if target == "x0":
+        back = flow.inverse()
+        return back - back @ root @ a, back @ root @ b * -1.0
+    pull = root.T.inverse() * -1.0 if target == "score" else one
+    return pull @ a, pull @ b
 
 
 def _change(source: str, target: str, level: Level) -> tuple[Number, Number]:

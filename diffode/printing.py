@@ -9,7 +9,19 @@ import numpy as np
 from rich.cells import cell_len
 
 from diffode.kinds import Number, package_of, shown
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, Normal, Plan, Row, Scaled
+from diffode.plan import (
+    BrownianIncrement,
+    Combine,
+    Dynamic,
+    Evaluate,
+    Level,
+    Normal,
+    Plan,
+    Row,
+    Scaled,
+    defines,
+    reads,
+)
 
 _TITLE = "{solver}{of} {steps} steps, {nfe} evaluations, {kind}, {live} arrays at once"
 
@@ -50,7 +62,9 @@ def _line(row: Row) -> tuple[str, str, str]:
         extra = f" to {place(row.to)}" if row.to else ""
         extra += f" told {place(row.at)}" if row.at else ""
         branch = f"[{row.output}]" if row.output else ""
-        return row.out, f"{row.prediction}{branch}({row.x})", f"at {place(row.level)}{extra}"
+        extra += ", rejected" if row.rejected else ""
+        asked = f"{row.prediction}{branch}({', '.join(reads(row))})"
+        return ", ".join(defines(row)), asked, f"at {place(row.level)}{extra}"
     if isinstance(row, Combine):
         return row.out, _sum(row), ""
     if isinstance(row, BrownianIncrement):
@@ -109,13 +123,14 @@ def latex(plan: Plan) -> str:
 
 
 def _latex_line(row: Row) -> str:
-    out = _latex_register(row.out)
+    out = ",\\, ".join(map(_latex_register, defines(row)))
     if isinstance(row, Evaluate):
         symbol = {"x0": r"\hat x_0", "eps": r"\hat\varepsilon", "score": "s", "velocity": "u", "v": r"\hat v"}
         name = f"{{{symbol[row.prediction]}}}^{{{_latex_word(row.output)}}}" if row.output else symbol[row.prediction]
         places = {"t": row.level, r"t_{\mathrm{to}}": row.to, r"t_{\mathrm{told}}": row.at}
         where = ",\\, ".join(f"{t}={_latex_number(level.t)}" for t, level in places.items() if level)
-        return f"{out} &= {name}({_latex_register(row.x)};\\, {where})"
+        state = ",\\, ".join(map(_latex_register, reads(row)))
+        return f"{out} &= {name}({state};\\, {where})"
     if isinstance(row, BrownianIncrement):
         return (
             f"{out} &\\sim \\mathcal{{N}}(0, I) \\text{{ over }} [{_latex_number(row.a.t)}, {_latex_number(row.b.t)}]"

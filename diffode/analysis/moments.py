@@ -185,6 +185,7 @@ def law(plan: Plan, data: GaussianMixture, start: str = "marginal") -> Law:
         raise PlanError(f"law: give a plan, made by de.compile(solver, process, grid), not {plan!r}")
     if start not in ("marginal", "prior"):
         raise PlanError(f"law: start must be 'marginal' or 'prior', not {start!r}")
+    plan.require_linear("the exact law")
     if len(plan.inputs) != 1:
         raise PlanError(f"law: the plan continues an earlier run ({len(plan.inputs)} inputs); compile the whole of it")
     spectrum = Spectrum.of(data)

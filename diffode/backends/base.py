@@ -16,7 +16,7 @@ import numpy as np
 from diffode.brownian import factors
 from diffode.errors import ModelError, PlanError
 from diffode.kinds import Number, shown
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
+from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled, defines, reads
 
 Array = Any
 Noise = Any
@@ -46,6 +46,10 @@ class Arrays(Protocol):
 
     def joined(self, parts: Sequence[Array]) -> Array:
         """Arrays one after the other, along the first axis."""
+        ...
+
+    def stacked(self, parts: Sequence[Array]) -> Array:
+        """The components of a system as one array, along a new second axis."""
         ...
 
     def combine(self, terms: Sequence[tuple[Number, Array]]) -> Array:
@@ -161,9 +165,16 @@ def walk(
             ending.setdefault(i, []).append(name)
     for i, row in enumerate(plan.rows):
         if isinstance(row, Evaluate):
-            asked = Asked(plan.solver, row, registers[row.x])
+            parts = [registers[name] for name in reads(row)]
+            asked = Asked(plan.solver, row, arrays.stacked(parts) if row.beside else parts[0])
+            del parts
             yield asked
-            registers[row.out] = asked.taken()
+            value = asked.taken()
+            if row.beside:
+                registers.update((name, value[:, k]) for k, name in enumerate(defines(row)))
+            else:
+                registers[row.out] = value
+            del value
         elif isinstance(row, Combine):
             registers[row.out] = _combine(arrays, row, registers) if row.terms else 0 * inputs[0]
         elif isinstance(row, Dynamic):

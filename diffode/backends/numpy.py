@@ -51,6 +51,10 @@ def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(parts, axis=1)
+
+
 def combine(terms: Sequence[tuple[Number, np.ndarray]]) -> np.ndarray:
     total: Any = None
     for c, x in terms:

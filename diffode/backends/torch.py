@@ -57,6 +57,10 @@ def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat(tuple(parts))
 
 
+def stacked(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(tuple(parts), dim=1)
+
+
 def combine(terms: Sequence[tuple[Number, torch.Tensor]]) -> torch.Tensor:
     total: Any = None
     for c, x in terms:

@@ -17,6 +17,7 @@ import numpy as np
 
 from diffode import prediction as predictions
 from diffode.errors import ModelError
+from diffode.expressions import Matrix
 from diffode.kinds import Number, shown
 from diffode.plan import Level
 from diffode.process import Process
@@ -134,9 +135,17 @@ class Model(ABC):
 
 
 def changed(source: str, target: str, level: Level, x: Array, value: Array) -> Array:
-    """A prediction of x at a level, told as another."""
+    """A prediction of x at a level, told as another; of a system, whose second axis has its components, by matrices."""
+    if getattr(level.process, "components", 1) > 1:
+        a, b = predictions.change_of_system(source, target, level)
+        return _applied(a, x) + _applied(b, value)
     a, b = predictions.change(source, target, level)
     return like(a, x) * x + like(b, x) * value
+
+
+def _applied(matrix: Matrix, u: Array) -> Array:
+    rows = [sum(like(c, u) * u[:, k] for k, c in enumerate(row)) for row in matrix.rows]
+    return namespace(u).stack(rows, 1)
 
 
 class Denoiser(Model):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from diffode.errors import ModelError
 from diffode.models.exact import ExactDenoiser
+from diffode.models.systems import ExactSystem
 from diffode.process import Process
 from diffode.process.base import require_process
+from diffode.process.system import LinearSystem
 
 
 class GaussianMixture:
@@ -105,7 +107,13 @@ class GaussianMixture:
             z[which == k] = z[which == k] @ basis.T
         return self.means[which] + z
 
-    def denoiser(self, process: Process, mu: Any = None) -> ExactDenoiser:
+    @overload
+    def denoiser(  # pyright: ignore[reportOverlappingOverload]
+        self, process: LinearSystem, mu: None = None
+    ) -> ExactSystem: ...
+    @overload
+    def denoiser(self, process: Process, mu: Any = None) -> ExactDenoiser: ...
+    def denoiser(self, process: Process, mu: Any = None) -> ExactDenoiser | ExactSystem:
         """The exact model of this data under a process.
 
         Parameters
@@ -115,6 +123,8 @@ class GaussianMixture:
             The anchor, for an anchored process: `model(x, t)` then subtracts b_t μ from x.
         """
         require_process(process, "denoiser")
+        if isinstance(process, LinearSystem):
+            return ExactSystem(self, process)
         return ExactDenoiser(self, process, mu)
 
     def __repr__(self) -> str:

@@ -5,12 +5,14 @@ from diffode.process.base import Process
 from diffode.process.cosine import CosineVP
 from diffode.process.discrete import DiscreteVP
 from diffode.process.elementary import EDM, VE, Flow
+from diffode.process.langevin import CLD
 from diffode.process.linear import VP, SubVP
 from diffode.process.mean_reverting import MeanReverting
+from diffode.process.system import LinearSystem
 
 __all__ = [
-    "EDM", "VE", "VP", "Affine", "CosineVP", "DiscreteVP", "Flow", "MeanReverting", "Process", "SubVP",
-    "named",
+    "CLD", "EDM", "VE", "VP", "Affine", "CosineVP", "DiscreteVP", "Flow", "LinearSystem", "MeanReverting", "Process",
+    "SubVP", "named",
 ]  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class Process(ABC):
     ----------
     name : str
         Short name, as the command line takes it.
+    components : int
+        1 for one state; a `LinearSystem` has more.
     domain : (float, float)
         The closed interval of times where the process is defined.
     t_max, t_min : float
@@ -54,6 +56,7 @@ class Process(ABC):
 
     name: ClassVar[str] = "process"
     anchored: ClassVar[bool] = False
+    components: ClassVar[int] = 1
 
     @property
     def domain(self) -> tuple[float, float]:

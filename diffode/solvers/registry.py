@@ -12,7 +12,6 @@ import importlib
 import re
 import sys
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,19 +28,41 @@ FAMILIES = (
     "dc_solver", "heunpp", "bespoke", "mean_direction", "unified",
 )  # fmt: skip
 
+SYSTEMS = ("gddim",)
+"""Families of rules for systems, which no process of one state can run: known by name, apart from the others."""
+
 MODULE_PREFIX = "diffode_file_"
 """How the modules made of users' files are named."""
 
 
-@lru_cache(maxsize=1)
 def registry() -> dict[str, Solver]:
     """All registered solvers by name, in the order of the families."""
+    return _members(FAMILIES)
+
+
+def systems() -> dict[str, Solver]:
+    """The solvers for systems (`de.CLD`) by name.
+
+    >>> sorted(systems())[:3]
+    ['euler_system', 'gddim', 'gddim_1']
+    """
+    return _members(SYSTEMS)
+
+
+_members_of: dict[tuple[str, ...], dict[str, Solver]] = {}
+
+
+def _members(families: tuple[str, ...]) -> dict[str, Solver]:
+    if families in _members_of:
+        return _members_of[families]
     found: dict[str, Solver] = {}
-    for family in FAMILIES:
-        module = importlib.import_module(f"diffode.solvers.{family}")
+    modules = [importlib.import_module(f"diffode.solvers.{family}") for family in families]
+    for module in modules:
         for value in vars(module).values():
             if isinstance(value, Solver):
                 found.setdefault(value.name, value)
+    if not any(getattr(module.__spec__, "_initializing", False) for module in modules):
+        _members_of[families] = found  # else a family asks that is itself being imported, and has not all its members
     return found
 
 
@@ -116,7 +137,7 @@ def get_solver(name: str | Solver) -> Solver:
         return name
     if not isinstance(name, str):
         raise SolverError(f"a solver is a name, a file or a solver itself, not {name!r}; see `diffode list`")
-    known = registry()
+    known = {**registry(), **systems()}
     if name in known:
         return known[name]
     if name.endswith(".json"):
