@@ -11,13 +11,14 @@ evaluation. On UniP that is UniPC; on Euler's method in ρ with the trapezoidal 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from diffode.errors import SolverError
 from diffode.plan import Level, Linear
 from diffode.prediction import change
 from diffode.solvers.adams import deis_rhoab_2, deis_tab_2, through
-from diffode.solvers.base import Solver, limit, solver
+from diffode.solvers.base import Erratum, Solver, limit, solver
 from diffode.solvers.exponential import interpolate, noise, order_here
 from diffode.solvers.first_order import ddim
 from diffode.solvers.momentum import ghvb_2_5
@@ -47,6 +48,14 @@ def _reaches(base: str | Solver, order: int) -> float | None:
     return missed + 1 if missed is not None and missed + 1 < _order(base, order) else None
 
 
+def _erratum(base: str | Solver, order: int) -> Erratum | None:
+    """The base's, put right under the same corrector."""
+    slip = resolved(base).erratum
+    if slip is None or _reaches(base, order) is None:
+        return None
+    return replace(slip, right=f"unic(base={slip.right!r}, order={order})" if slip.right else "")
+
+
 def given(step: Step, d: Linear | None = None, seen: list[Linear] | None = None) -> Step:
     """The step, with d for the first evaluation of its own state; `seen` gets the value that the rule found there."""
     kind, found = type(step), [] if seen is None else seen
@@ -65,7 +74,7 @@ def given(step: Step, d: Linear | None = None, seen: list[Linear] | None = None)
 @solver(
     order=_order,
     reaches=_reaches,
-    erratum=lambda base, order: resolved(base).erratum if _reaches(base, order) else None,
+    erratum=_erratum,
     strong_order=lambda base: resolved(base).strong_order,
     prediction=lambda base: resolved(base).prediction,
     history=lambda base, order: max(resolved(base).history, order - 1),
@@ -81,7 +90,7 @@ def given(step: Step, d: Linear | None = None, seen: list[Linear] | None = None)
         limit("heun", base=euler, order=1, variable="rho", mode="PECE"),
         limit(
             "sa_solver(predictor=2, corrector=3, tau=0.7, final='predict', lower_order_final=False)",
-            base=sa_predictor_sde.configure(predictor=2, tau=0.7),
+            base=sa_predictor_sde.configure(predictor=2, tau=0.7, lower_order_final=False),
         ),
     ],
 )
@@ -199,8 +208,8 @@ ddim_unic = _after("ddim_unic", ddim, 1)
 dpmpp_2s_unic = _after("dpmpp_2s_unic", dpmpp_2s, 2)
 dpmpp_3s_unic = _after("dpmpp_3s_unic", dpmpp_3s, 3)
 dpmpp_3m_unic = _after("dpmpp_3m_unic", dpmpp_3m, 3)
-dpmpp_2m_sde_unic = _after("dpmpp_2m_sde_unic", dpmpp_2m_sde, 2)
-deis_tab_2_unic = _after("deis_tab_2_unic", deis_tab_2, 3)
+dpmpp_2m_sde_unic = _after("dpmpp_2m_sde_unic", dpmpp_2m_sde, 2, mode="PECE")
+deis_rhoab_2_unic = _after("deis_rhoab_2_unic", deis_rhoab_2, 3)
 ipndm_3_unic = _after("ipndm_3_unic", ipndm_3, 3)
 ghvb_2_5_unic = _after("ghvb_2.5_unic", ghvb_2_5, 3)
 deis_rhoab_2_rhoam = _after("deis_rhoab_2_rhoam", deis_rhoab_2, 3, variable="rho")
