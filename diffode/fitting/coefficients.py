@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from diffode.backends import execute
-from diffode.errors import DiffodeError, SolverError, unknown
+from diffode.errors import DiffodeError, SolverError
+from diffode.fitting.fit import function_of
 from diffode.fitting.grids import Target, backend_of, flat
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
@@ -65,10 +65,7 @@ def fit_coefficients(target: Any, nfe: int, *, method: str = "olss", **options: 
     >>> found.solver.prediction, found.grid.steps
     ('x0', 5)
     """
-    if method not in METHODS:
-        raise DiffodeError(f"fit: {unknown('method', method, METHODS)}")
-    module, _, function = METHODS[method].partition(":")
-    return getattr(import_module(module), function)(target, nfe, **options)
+    return function_of(method, METHODS, "method")(target, nfe, **options)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -19,9 +20,9 @@ def fit(target: Any, nfe: int, what: str = "coefficients", **options: Any) -> An
 
     Parameters
     ----------
-    target : Model, Problem, GaussianMixture or spectrum
-        What is to be sampled: a model (with `x_T=` to start from), a problem of `diffode.problems`, data whose denoiser
-        is exact, or the covariance eigenvalues of Gaussian data.
+    target : Model, Problem, str, GaussianMixture or array_like
+        What is to be sampled: a model (with `x_T=` to start from), a problem of `diffode.problems` or its name, data
+        whose denoiser is exact, or the covariance eigenvalues of Gaussian data ("power:2", an array).
     nfe : int
         Evaluations of the model for one sample.
     what : {"coefficients", "grid"}
@@ -31,7 +32,7 @@ def fit(target: Any, nfe: int, what: str = "coefficients", **options: Any) -> An
 
     Returns
     -------
-    Fit
+    Fit or SearchedGrid
         `.solver`, `.grid`, `.provenance`, `.save(path)`.
 
     Raises
@@ -45,9 +46,21 @@ def fit(target: Any, nfe: int, what: str = "coefficients", **options: Any) -> An
     Traceback (most recent call last):
     diffode.errors.DiffodeError: fit: no kind of fit named 'coefficient'; did you mean 'coefficients'?
     """
-    if what not in WHAT:
-        raise DiffodeError(f"fit: {unknown('kind of fit', what, WHAT)}")
+    function = function_of(what, WHAT, "kind of fit")
     if isinstance(nfe, bool) or not isinstance(nfe, int) or nfe < 1:
         raise DiffodeError(f"fit: nfe must be a whole number of at least 1, not {nfe!r}")
-    module, _, function = WHAT[what].partition(":")
-    return getattr(import_module(module), function)(target, nfe, **options)
+    return function(target, nfe, **options)
+
+
+def function_of(name: str, table: Mapping[str, str], kind: str) -> Callable[..., Any]:
+    """The function of a name in a table of module:function.
+
+    Raises
+    ------
+    DiffodeError
+        If the table has no such name, with the nearest.
+    """
+    if name not in table:
+        raise DiffodeError(f"fit: {unknown(kind, name, table)}")
+    module, _, function = table[name].partition(":")
+    return getattr(import_module(module), function)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from diffode.analysis.derivation.spectra import eigenvalues
 from diffode.analysis.endpoint import reference
 from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError, GridError, ModelError, unknown
+from diffode.fitting.fit import function_of
 from diffode.fitting.keeping import Keeper
 from diffode.grids import NAMES, TimeGrid
 from diffode.grids.stored import dumps
@@ -69,10 +69,7 @@ def fit_grid(target: Any, nfe: int, *, method: str = "gits", **options: Any) -> 
     >>> found.grid.steps, found.after < found.before
     (6, True)
     """
-    if method not in METHODS:
-        raise DiffodeError(f"fit_grid: {unknown('method', method, METHODS)}")
-    module, _, function = METHODS[method].partition(":")
-    return getattr(import_module(module), function)(target, nfe, **options)
+    return function_of(method, METHODS, "method")(target, nfe, **options)
 
 
 @dataclass(frozen=True)
