@@ -159,7 +159,7 @@ def fit_nonuniform(
     progress, checkpoint : optional
         See `diffode.fitting.keeping.Keeper`.
     **options
-        Of `target_of`.
+        `process`, `x_T` of `target_of`.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def fit_nonuniform(
 
     if apart is not None and (isinstance(apart, bool) or not isinstance(apart, int) or apart < 0):
         raise DiffodeError(f"fit_nonuniform: apart must be a number of steps or None, not {apart!r}")
-    rule, where = get_solver(solver), target_of(target, samples=2, **options)
+    rule, where = get_solver(solver), target_of(target, **{"samples": 2, **options})
     steps = steps_within(rule, where, nfe)
     loss = CoefficientError(rule, (where.first, where.last), power, apart)
     begin = where.grid(start, steps)
