@@ -17,7 +17,9 @@ Thing = TypeVar("Thing", bound=Callable[..., Any])
 
 PLACES: tuple[str, ...] = (
     "diffode.adaptive.controller", "diffode.adaptive.sampling",
-    "diffode.grids.restart", "diffode.models.guidance", "diffode.models.reuse", "diffode.runners.denoising_mcmc", "diffode.runners.picard",
+    "diffode.adaptive.skipping", "diffode.adaptive.time_shift", "diffode.grids.restart",
+    *(f"diffode.models.{name}" for name in ("guidance", "maps", "reuse", "shift")),
+    *(f"diffode.runners.{name}" for name in ("denoising_mcmc", "maps", "picard")),
     *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
     *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules")),
 )  # fmt: skip
