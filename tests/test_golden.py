@@ -35,6 +35,7 @@ COMPLETE = (
     "dpm_solver",
     "edm",
     "exact_flow",
+    "gddim_cld",
     "k_diffusion",
     "momentum",
     "momentum_dpm_unipc",

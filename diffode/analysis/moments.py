@@ -11,7 +11,7 @@ variance, W2 and KL, in float64 or in as many digits as the plan was compiled wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,29 +214,38 @@ def affine(plan: Plan, spectrum: Spectrum) -> dict[str, Column]:
         Register → coefficients, shape (inputs + 1 + noises, d): of each input, the constant, and of each noise.
     """
     plan.require_linear("the exact law")
+    return columns(plan, spectrum, _evaluated)
+
+
+def columns(plan: Plan, spectrum: Spectrum, evaluated: Callable[..., dict[str, Column]]) -> dict[str, Column]:
+    """`affine`, with what an evaluation defines given as a function of row, columns so far, constant and spectrum."""
     width = len(plan.inputs) + 1 + len(plan.noises)
     like = _zero(plan)
-    columns: dict[str, Column] = {}
+    known: dict[str, Column] = {}
     for j, name in enumerate(plan.inputs):
-        columns[name] = _unit(width, j, spectrum, like)
+        known[name] = _unit(width, j, spectrum, like)
     mixes = factors(plan)
     for row in plan.rows:
         if isinstance(row, Combine):
             total = _unit(width, None, spectrum, like)
             for c, name in row.terms:
-                total = total + c * columns[name]
-            columns[row.out] = total
+                total = total + c * known[name]
+            known[row.out] = total
         elif isinstance(row, Evaluate):
-            slope, offset = gaussian_prediction(row.prediction, row.at or row.level, spectrum)
-            value = slope * columns[row.x]
-            value[len(plan.inputs)] = value[len(plan.inputs)] + offset
-            columns[row.out] = value
+            known.update(evaluated(row, known, len(plan.inputs), spectrum))
         else:
             column = _unit(width, None, spectrum, like)
             for k, weight in mixes[row.out].items():
                 column[len(plan.inputs) + 1 + k] = column[len(plan.inputs) + 1 + k] + weight
-            columns[row.out] = column
-    return columns
+            known[row.out] = column
+    return known
+
+
+def _evaluated(row: Evaluate, known: dict[str, Column], constant: int, spectrum: Spectrum) -> dict[str, Column]:
+    slope, offset = gaussian_prediction(row.prediction, row.at or row.level, spectrum)
+    value = slope * known[row.x]
+    value[constant] = value[constant] + offset
+    return {row.out: value}
 
 
 def gaussian_prediction(prediction: str, level: Level, spectrum: Spectrum) -> tuple[Any, Any]:

@@ -78,6 +78,7 @@ def compare(case: Case, repository: str) -> Result:
 def judge(case: Case, setup: Setup) -> Result:
     """A case against what an adapter made of it."""
     x, labels = _run(setup)
+    x = x.reshape(len(x), -1) if setup.flat else x
     size = float(np.max(np.abs(case.x_final)))
     gap = float(np.max(np.abs(x - case.x_final))) if x.shape == case.x_final.shape else float("inf")
     bound = case.tolerance["abs"] + case.tolerance["rel"] * size

@@ -99,6 +99,8 @@ class Setup:
         off by no more than such noise makes cannot be repeated.
     rebuilt : tuple of Rebuilt
         Grids to compare.
+    flat : bool
+        The source keeps the components of a system side by side on the last axis.
     """
 
     segments: tuple[Segment | Adaptive | Flow | Undone, ...]
@@ -109,6 +111,7 @@ class Setup:
     free: int = 0
     unrecorded: float = 0.0
     rebuilt: tuple[Rebuilt, ...] = ()
+    flat: bool = False
 
 
 def solver(name: str, **options: Any) -> de.Solver:
