@@ -221,7 +221,7 @@ def sample(
                 "with the states that the earlier run left"
             )
     if noise is not None and plan.is_deterministic:
-        _unused(arrays, plan, noise)
+        unused(arrays, plan, noise)
     running, tally = begun(model)
     anchored = with_anchor(arrays, running, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
@@ -257,7 +257,7 @@ def _check_options(solver: Solver, options: dict[str, Any]) -> None:
             raise SolverError(f"sample: there is no {name}=; seeds and generators are given as noise={options[name]!r}")
 
 
-def _unused(arrays: Arrays, plan: Plan, noise: Any) -> None:
+def unused(arrays: Arrays, plan: Plan, noise: Any) -> None:
     """Noise for a solver that draws none: arrays are an error, a seed or a generator a warning."""
     if not is_source(noise, arrays):
         if not len(noise):

@@ -3,10 +3,9 @@ r"""Controllers: what becomes of an error, the next step length.
 With E_n the error of step n in units of the tolerance, k the power of h that it goes with, and c_n = h_{n+1}/h_n, all
 linear controllers are one digital filter,
 
-    c_n = Π_i (θ/E_{n+1−i})^{β_i/k} · Π_i c_{n−i}^{−α_i},
+    c_n = Π_i (θ^k/E_{n+1−i})^{β_i/k} · Π_i c_{n−i}^{−α_i},
 
-which differ in (β, α) alone. θ is the safety, a factor θ^{1/k} of the step at rest; as the published codes have it, the
-factor stands outside of the filter.
+which differ in (β, α) alone. θ is the safety: at rest a step is θ times as long as one that errs by the tolerance.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Controller:
     betas, alphas : tuple of float
         The filter.
     safety : float
-        Factor of every step length.
+        θ.
     limiter : {"smooth", "none"}
         "smooth": a factor c becomes 1 + arctan(c − 1), between 0.2 and 2.6.
     threshold : float or None
@@ -64,7 +63,7 @@ class Controller:
     added : float
         To every error.
     restart : bool
-        After a step is taken back, E^{−1/k} alone says the next length. False: the filter does, as it is.
+        After a step is taken back, θ E^{−1/k} is the factor. False: what the filter says, as it is.
     clipped : bool
         What the factor multiplies: the step that was taken, which the end may have cut short, or what was asked for.
     reuse : bool
@@ -136,9 +135,9 @@ class Steering:
             self.errors = past
         factor = prod(e ** (-beta / self.k) for beta, e in zip(how.betas, [error, *past], strict=False))
         factor *= prod(c**-alpha for alpha, c in zip(how.alphas, self.factors, strict=False))
+        factor *= how.safety ** sum(how.betas)
         if not accepted and how.threshold is None and how.restart:
-            factor = error ** (-1 / self.k)
-        factor *= how.safety
+            factor = how.safety * error ** (-1 / self.k)
         if how.limiter == "smooth":
             factor = 1 + atan(factor - 1)
         if how.threshold is not None:

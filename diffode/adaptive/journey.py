@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from diffode.adaptive.controller import Controller
 from diffode.backends import Arrays, Run, execute, get_backend
@@ -155,7 +156,7 @@ class Journey:
             high, below, evaluations, back = yield from self._tried(states[-1], (*levels, b))
             old, new = self._values[states[-1]], self._values[high]
             error = self._error(self._values[below], new, old, low)
-            if not isfinite(error):
+            if not arrays.finite(new):
                 raise ModelError(f"{self.solver.name}: the state is not finite after t={shown(now.t)} → {shown(b.t)}")
             accepted, factor = steering.judge(error)
             h = factor * (b.lam - now.lam if self.controller.clipped else h)
@@ -241,13 +242,14 @@ class Journey:
             delta = (self.rtol * self._larger(low, old_low)).clip(min=self.atol)
         else:
             delta = self.atol + self.rtol * self._larger(new, old)
-        return self._norm((new - low) / delta)
+        return min(self._norm((new - low) / delta.clip(min=1e-30)), 1e12)
 
     def _larger(self, a: Array, b: Array) -> Array:
         return namespace(a).maximum(abs(a), abs(b))
 
     def _norm(self, x: Array) -> float:
-        squares = (x * x).reshape(len(x), -1).mean(1)
+        with np.errstate(over="ignore"):
+            squares = (x * x).reshape(len(x), -1).mean(1)
         return float(squares.max() if self.controller.over == "worst" else squares.mean()) ** 0.5
 
     def _first(self, x: Array) -> Generator[Asked, None, float]:
@@ -264,7 +266,7 @@ class Journey:
 
         first = tracer.register(slope("x0", start), "f")
         yield from self._run("x0", tracer.rows, {first})
-        size = self.atol + self.rtol * abs(x)
+        size = (self.atol + self.rtol * abs(x)).clip(min=1e-30)
         d0, d1 = self._norm(x / size), self._norm(self._values[first] / size)
         h0 = min(0.01 * d0 / d1 if d0 > 1e-5 and d1 > 1e-5 else 1e-6, 0.1 * abs(whole))
         mark, signed = len(tracer.rows), h0 if whole > 0 else -h0

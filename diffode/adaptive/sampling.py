@@ -21,7 +21,7 @@ from diffode.models import Model
 from diffode.models.running import begun
 from diffode.plan import Level, Plan
 from diffode.process import Process
-from diffode.sampling import with_anchor
+from diffode.sampling import unused, with_anchor
 from diffode.solvers import Solver, get_solver, list_solvers
 
 Array = Any
@@ -141,13 +141,18 @@ def sample_adaptive(
     ModelError
         If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t).
 
+    Warns
+    -----
+    UnusedNoise
+        If a seed or a generator is given to a solver that draws no noise.
+
     Examples
     --------
     >>> import numpy as np, diffode as de
     >>> process = de.VP()
     >>> model = de.Gaussian(0.0, 1.0).denoiser(process)
     >>> out = de.sample_adaptive(model, "dpm_solver_3", np.ones((1, 1)), rtol=1e-3, atol=1e-4)
-    >>> out.nfe == out.plan.nfe == sum(a.evaluations for a in out.runs[0].attempts) + 1  # the first step's length
+    >>> out.nfe == out.plan.nfe == sum(a.evaluations for a in out.runs[0].attempts) + 2  # the first step's length
     True
     """
     if not isinstance(model, Model):
@@ -177,11 +182,15 @@ def sample_adaptive(
     calls = Calls()
     runs = [journey().run(arrays, part, seed) for part, seed in zip(parts, seeds, strict=True)]
     done = lockstep(arrays, anchored or running, runs, calls, whole=per_sample)
+    if noise is not None and not per_sample and all(run.plan.is_deterministic for _, run in done):
+        unused(arrays, done[0][1].plan, noise)
     ends = [x if anchored is None else x + anchored.shift(run.plan.levels[-1], x) for x, run in done]
     return AdaptiveSample(arrays.joined(ends), tuple(run for _, run in done), calls.count, tally.passes)
 
 
 def _check(solver: Solver, process: Process, how: Any, rtol: Any, atol: Any, limit: Any, error_order: Any) -> None:
+    if getattr(process, "components", 1) > 1:
+        raise SolverError(f"sample_adaptive: {process!r} is a system; steps are chosen for one state")
     if not isinstance(how, Controller):
         raise SolverError(f"sample_adaptive: controller is the name of a filter or a Controller, not {how!r}")
     for name, value in (("rtol", rtol), ("atol", atol)):

@@ -28,7 +28,7 @@ from diffode.grids import TimeGrid
 from diffode.models import Model
 from diffode.models.running import begun
 from diffode.plan import Plan, Row, reads
-from diffode.sampling import compile, with_anchor
+from diffode.sampling import compile, unused, with_anchor
 from diffode.solvers import Solver
 
 Array = Any
@@ -117,7 +117,7 @@ def sample_picard(
         R_i: the ratio of √(α² + σ²), or 1 as published, which is the same for variance-preserving processes. What a
         window has not seen yet is guessed by it too.
     noise : int, generator or sequence of arrays
-        For rules that draw noise; drawn before the first sweep. See `sample`.
+        For rules that draw noise; all of it is drawn before the first sweep. See `sample`.
     mu : array, optional
         The anchor, one for all samples, where the process has one.
     backend : {"numpy", "torch"}
@@ -138,6 +138,11 @@ def sample_picard(
         If the rule looks at earlier steps, or an argument makes no sense.
     ModelError
         If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t).
+
+    Warns
+    -----
+    UnusedNoise
+        If a seed or a generator is given to a rule that draws no noise.
 
     Examples
     --------
@@ -162,6 +167,8 @@ def sample_picard(
         raise SolverError(f"sample_picard: tolerance must be a number, 0 or more, not {tolerance!r}")
     if carry not in ("scale", "one"):
         raise SolverError(f"sample_picard: carry must be 'scale' or 'one', not {carry!r}")
+    if noise is not None and plan.is_deterministic:
+        unused(arrays, plan, noise)
     running, tally = begun(model)
     anchored = with_anchor(arrays, running, mu, x_T)
     start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
