@@ -11,7 +11,6 @@ parent (`diffode.solvers.bespoke`); fitted to few steps they are 4 numbers for e
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,8 +19,8 @@ import numpy as np
 from diffode.catalogue import catalogued
 from diffode.errors import DiffodeError
 from diffode.fitting.coefficients import Course
-from diffode.fitting.grids import of_shares, shares, target_of
-from diffode.fitting.keeping import Keeper, Progress, descend
+from diffode.fitting.grids import of_shares, shares
+from diffode.fitting.keeping import descend
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
 from diffode.plan import Linear
@@ -71,12 +70,7 @@ def fit_bespoke(
     nfe: int,
     *,
     stages: int = 2,
-    grid: str | TimeGrid = "uniform_lambda",
     iterations: int = 20,
-    seed: int = 0,
-    name: str | None = None,
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Fit:
     r"""A bespoke solver: s, ṡ, t and ṫ at every evaluation, to the end points of the exact flow.
@@ -86,25 +80,14 @@ def fit_bespoke(
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        A multiple of `stages`; there are 4 numbers for each evaluation.
+    target, nfe
+        See `de.fit`; a multiple of `stages`; there are 4 numbers for each evaluation.
     stages : {1, 2}
         RK1 or RK2.
-    grid : str or TimeGrid
-        Of the parent.
     iterations : int
         Gauss–Newton steps at most, the derivatives by differences.
-    seed : int
-        Of the states that are drawn.
-    name : str, optional
-    progress : callable, optional
-        Called with (runs done, runs expected, least loss).
-    checkpoint : str or Path, optional
-        A file with the best so far, to go on from.
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -124,7 +107,7 @@ def fit_bespoke(
     """
     if stages not in _PARENTS:
         raise DiffodeError(f"fit_bespoke: stages is 1 or 2, not {stages!r}")
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, _PARENTS[stages], seed, per_step=stages)
+    course = Course.of(target, nfe, per_step=stages, start=_PARENTS[stages], **options)
     first = shares(_with_middles(course.grid) if stages == 2 else course.grid, "t")
 
     def made(u: np.ndarray) -> tuple[CoefficientTable, TimeGrid]:
@@ -140,10 +123,10 @@ def fit_bespoke(
     def off(u: np.ndarray) -> np.ndarray:
         return course.off(lambda: run(u))
 
-    keeper = Keeper(course.key("bespoke", stages=stages), iterations * (4 * nfe + 1), progress, checkpoint)
+    keeper = course.keeper("bespoke", iterations * (4 * nfe + 1), stages=stages)
     table, outer = made(descend(off, keeper, iterations, np.zeros(4 * nfe)))
     facts = {"stages": stages, "iterations": iterations, "runs": keeper.tried, "interrupted": keeper.interrupted}
-    return course.concluded("bespoke", {"table": table.as_dict()}, facts, outer, name)
+    return course.concluded("bespoke", {"table": table.as_dict()}, facts, outer)
 
 
 def _with_middles(grid: TimeGrid) -> TimeGrid:

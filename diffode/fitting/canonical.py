@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ import numpy as np
 from diffode.catalogue import catalogued
 from diffode.errors import DiffodeError, SolverError
 from diffode.fitting.coefficients import Course, refined
-from diffode.fitting.grids import flat, of_shares, shares, target_of
-from diffode.fitting.keeping import Keeper, Progress, descend
+from diffode.fitting.grids import flat, of_shares, shares
+from diffode.fitting.keeping import descend
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
 from diffode.solvers import Solver, get_solver
@@ -72,19 +71,19 @@ class Canonical:
         states = [_row(step.weights, n) for step, n in zip(table.steps, count, strict=True)]
         return Canonical(grid, table.prediction, shown, [shown[0], *states])
 
+    @property
+    def corrected(self) -> bool:
+        """Whether the states are put right by the outputs at what was shown."""
+        return len(self.states[1]) > len(self.shown[1])
+
     def table(self) -> CoefficientTable:
         """As a solver's table."""
-        lam = tuple(float(value) for value in self.grid.lam)
-        last = len(self.states) - 1
-        steps = [
-            TableStep(
-                (() if corrected and i else (Evaluation(_named(self.shown[i]), lam[i]),))
-                + ((Evaluation(_named(self.shown[i + 1]), lam[i + 1]),) if corrected and i + 1 < last else ()),
-                _named(self.states[i + 1]),
-            )
-            for i in range(last)
-            for corrected in [len(self.states[1]) > len(self.shown[1])]
-        ]
+        lam, count = tuple(float(value) for value in self.grid.lam), self.grid.steps
+        one = [Evaluation(_named(row), value) for row, value in zip(self.shown[:-1], lam[:-1], strict=True)]
+        here = (
+            [one[: 2 * (i == 0)] or one[i + 1 : i + 2] for i in range(count)] if self.corrected else [[e] for e in one]
+        )
+        steps = [TableStep(tuple(here[i]), _named(self.states[i + 1])) for i in range(count)]
         return CoefficientTable(lam, self.prediction, tuple(steps))
 
 
@@ -105,15 +104,11 @@ def fit_olss(
     target: Any,
     nfe: int,
     *,
-    grid: str | TimeGrid = "uniform_lambda",
-    start: str | Solver = "dpmpp_2m",
     teacher: str | Solver = "dpmpp_2m",
     substeps: int = 16,
     forcing: str = "teacher",
     ridge: float = 0.0,
     prediction: str | None = None,
-    seed: int = 0,
-    name: str | None = None,
     **options: Any,
 ) -> Fit:
     r"""Optimal linear subspace search: each row by least squares to the states of a many-step teacher.
@@ -122,14 +117,8 @@ def fit_olss(
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        Steps, one evaluation each.
-    grid : str or TimeGrid
-        Where it evaluates. The authors' search for it is `de.fit(…, what="grid", method="olss")`.
-    start : str or Solver
-        What the fit is compared with, and drawn to by the ridge.
+    target, nfe
+        See `de.fit`; steps, one evaluation each.
     teacher : str or Solver
         Its states at the levels are the goal.
     substeps : int
@@ -141,11 +130,8 @@ def fit_olss(
         Of columns scaled to unit size.
     prediction : str, optional
         What the m_j are; that of the start by default.
-    seed : int
-        Of the states that are drawn.
-    name : str, optional
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -166,13 +152,13 @@ def fit_olss(
         raise DiffodeError(f"fit_olss: forcing is 'teacher' or 'student', not {forcing!r}")
     if ridge < 0:
         raise DiffodeError(f"fit_olss: ridge must not be negative, as {ridge} is")
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, start, seed)
+    course = Course.of(target, nfe, **options)
     goals = course.states(get_solver(teacher), refined(course.grid, substeps))[::substeps]
     begun = Canonical.of(course.start, course.grid, prediction)
     rows = _olss(course, begun, goals, forcing == "student", ridge)
     facts = {"teacher": get_solver(teacher).name, "substeps": substeps, "forcing": forcing, "ridge": ridge}
     made = Canonical(course.grid, begun.prediction, rows, rows)
-    return course.concluded("olss", {"table": made.table().as_dict()}, facts, name=name)
+    return course.concluded("olss", {"table": made.table().as_dict()}, facts)
 
 
 def _olss(course: Course, begun: Canonical, goals: list[np.ndarray], student: bool, ridge: float) -> Rows:
@@ -208,13 +194,7 @@ def fit_bns(
     target: Any,
     nfe: int,
     *,
-    grid: str | TimeGrid = "uniform_lambda",
-    start: str | Solver = "dpmpp_2m",
     iterations: int = 20,
-    seed: int = 0,
-    name: str | None = None,
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Fit:
     r"""A non-stationary solver: all weights of the canonical form at once, to the end points of the exact flow.
@@ -223,24 +203,12 @@ def fit_bns(
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        Steps, one evaluation each; there are n (n + 3)/2 weights.
-    grid : str or TimeGrid
-    start : str or Solver
-        Where the descent begins.
+    target, nfe
+        See `de.fit`; steps, one evaluation each; there are n (n + 3)/2 weights.
     iterations : int
         Gauss–Newton steps at most, the derivatives by differences.
-    seed : int
-        Of the states that are drawn.
-    name : str, optional
-    progress : callable, optional
-        Called with (runs done, runs expected, least loss).
-    checkpoint : str or Path, optional
-        A file with the best so far, to go on from.
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -252,7 +220,7 @@ def fit_bns(
     >>> found.provenance["train"]["after"] < found.provenance["train"]["before"] / 2
     True
     """
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, start, seed)
+    course = Course.of(target, nfe, **options)
     begun = Canonical.of(course.start, course.grid)
     wide = [np.append(row, np.zeros(i + 1 - len(row))) for i, row in enumerate(begun.shown)]
     sizes = [_unit(row) for row in wide]
@@ -264,14 +232,14 @@ def fit_bns(
         rows = [wide[0], *moved]
         return Canonical(course.grid, begun.prediction, rows, rows).table()
 
-    keeper = Keeper(course.key("bns"), iterations * (count + 1), progress, checkpoint)
+    keeper = course.keeper("bns", iterations * (count + 1))
 
     def off(u: np.ndarray) -> np.ndarray:
         return course.off(lambda: (made(u).solver("bns"), course.grid))
 
     best = descend(off, keeper, iterations, np.zeros(count))
     facts = {"iterations": iterations, "runs": keeper.tried, "interrupted": keeper.interrupted}
-    return course.concluded("bns", {"table": made(best).as_dict()}, facts, name=name)
+    return course.concluded("bns", {"table": made(best).as_dict()}, facts)
 
 
 def _unit(row: np.ndarray) -> np.ndarray:
@@ -328,17 +296,11 @@ def fit_s4s(
     target: Any,
     nfe: int,
     *,
-    grid: str | TimeGrid = "uniform_lambda",
-    start: str | Solver = "dpmpp_2m",
     history: int = 3,
     corrector: bool = False,
     alternate: int = 0,
     iterations: int = 20,
     prediction: str | None = None,
-    seed: int = 0,
-    name: str | None = None,
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Fit:
     r"""S4S: the coefficients of each step of a multistep rule, to the end points of the exact flow.
@@ -351,32 +313,20 @@ def fit_s4s(
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        Steps, one evaluation each.
-    grid : str or TimeGrid
-    start : str or Solver
-        Whose coefficients are moved: with a corrector 'unipc_2', say.
+    target, nfe
+        See `de.fit`; steps, one evaluation each.
     history : int
         k, how many outputs a step weighs.
     corrector : bool
-        Whether each state is put right by the output at the predicted one, as in UniPC.
+        Whether each state is put right by the output at the predicted one, as in UniPC; a start that does so keeps it.
     alternate : int
         Rounds of coefficients and times; 0 leaves the times where they are.
     iterations : int
         Gauss–Newton steps at most, for each turn.
     prediction : str, optional
         "x0" or "eps"; that of the start by default.
-    seed : int
-        Of the states that are drawn.
-    name : str, optional
-    progress : callable, optional
-        Called with (runs done, runs expected, least loss).
-    checkpoint : str or Path, optional
-        A file with the best so far, to go on from.
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -395,7 +345,10 @@ def fit_s4s(
     """
     if isinstance(history, bool) or not isinstance(history, int) or history < 1:
         raise DiffodeError(f"fit_s4s: history must be a whole number of at least 1, not {history!r}")
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, start, seed)
+    if prediction not in (None, "x0", "eps"):
+        raise DiffodeError(f"fit_s4s: prediction must be 'x0' or 'eps', not {prediction!r}")
+    course = Course.of(target, nfe, **options)
+    corrector = corrector or Canonical.of(course.start, course.grid).corrected
     window = _Window(course.start, history, corrector, prediction)
     count, times = window.count(nfe), nfe if alternate else 0
     first = shares(course.grid, "lam")
@@ -415,11 +368,9 @@ def fit_s4s(
     def off(u: np.ndarray) -> np.ndarray:
         return course.off(lambda: run(u))
 
-    key = course.key("s4s", history=history, corrector=corrector, alternate=alternate)
     turns = [slice(0, count)] + [slice(count, None), slice(0, count)] * alternate
-    keeper = Keeper(
-        key, sum(iterations * (len(range(count + times)[turn]) + 1) for turn in turns), progress, checkpoint
-    )
+    total = sum(iterations * (len(range(count + times)[turn]) + 1) for turn in turns)
+    keeper = course.keeper("s4s", total, history=history, corrector=corrector, alternate=alternate)
     best = np.zeros(count + times)
     for turn in turns:
         if not keeper.interrupted:
@@ -429,4 +380,4 @@ def fit_s4s(
         "history": history, "corrector": corrector, "alternate": alternate, "iterations": iterations,
         "runs": keeper.tried, "interrupted": keeper.interrupted,
     }  # fmt: skip
-    return course.concluded("s4s", {"table": table.as_dict()}, facts, where, name)
+    return course.concluded("s4s", {"table": table.as_dict()}, facts, where)

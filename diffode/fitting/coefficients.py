@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 from diffode.backends import execute
 from diffode.errors import DiffodeError, SolverError
 from diffode.fitting.fit import function_of
-from diffode.fitting.grids import Target, backend_of, flat
+from diffode.fitting.grids import Target, backend_of, flat, target_of
+from diffode.fitting.keeping import Keeper, Progress
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
 from diffode.plan import Level
@@ -48,7 +50,15 @@ def fit_coefficients(target: Any, nfe: int, *, method: str = "olss", **options: 
     nfe : int
     method : {"olss", "bns", "s4s", "bespoke", "amed", "usf"}
     **options
-        Of the method's function.
+        Of the method's function, and those that all have:
+
+        - start : str or Solver. Where the fit begins, and what it is compared with; "dpmpp_2m" by default.
+        - grid : str or TimeGrid. "uniform_lambda" by default.
+        - seed : int. Of the states that are drawn, and of what a search draws.
+        - name : str. Of the solver; the method and the budget by default.
+        - progress : callable. Called with (runs done, runs expected, least loss), where a fit takes many runs.
+        - checkpoint : str or Path. A JSON file with the best so far: an interrupted fit goes on from it.
+        - process, x_T, held_out, samples. See `diffode.fitting.grids.target_of`.
 
     Returns
     -------
@@ -78,6 +88,9 @@ class Course:
     grid : TimeGrid
     start : Solver
     nfe, seed : int
+    name : str or None
+    progress : callable or None
+    checkpoint : str, Path or None
     """
 
     target: Target
@@ -85,22 +98,38 @@ class Course:
     start: Solver
     nfe: int
     seed: int
+    name: str | None
+    progress: Progress | None
+    checkpoint: str | Path | None
 
     @staticmethod
-    def of(target: Target, nfe: int, grid: str | TimeGrid, start: str | Solver, seed: int, per_step: int = 1) -> Course:
-        """The course of a budget, for a method that evaluates `per_step` times a step.
+    def of(
+        target: Any,
+        nfe: int,
+        *,
+        per_step: int = 1,
+        start: str | Solver = "dpmpp_2m",
+        grid: str | TimeGrid = "uniform_lambda",
+        seed: int = 0,
+        name: str | None = None,
+        progress: Progress | None = None,
+        checkpoint: str | Path | None = None,
+        **options: Any,
+    ) -> Course:
+        """The course of a budget, for a method that evaluates `per_step` times a step; see `fit_coefficients`.
 
         Raises
         ------
         DiffodeError
-            If the budget is no multiple of that, or the grid does not fit.
+            If the budget is no multiple of that, the grid does not fit, or the start draws noise.
         """
         if nfe % per_step:
             raise DiffodeError(f"fit: each step takes {per_step} evaluations, so nfe must be a multiple, not {nfe}")
-        rule = get_solver(start)
-        if not rule.plan(target.grid("uniform_lambda", 2)).is_deterministic:
+        rule, where = get_solver(start), target_of(target, seed=seed, **options)
+        placed = where.grid(grid, nfe // per_step)
+        if not rule.plan(placed).is_deterministic:
             raise SolverError(f"fit: {rule.name} draws noise; begin at a deterministic solver, start='dpmpp_2m'")
-        return Course(target, target.grid(grid, nfe // per_step), rule, nfe, seed)
+        return Course(where, placed, rule, nfe, seed, name, progress, checkpoint)
 
     def states(self, solver: Solver, grid: TimeGrid, held_out: bool = False) -> list[np.ndarray]:
         """The states of a run at every level, each of shape (batch, d)."""
@@ -118,20 +147,16 @@ class Course:
                 return lost
         return np.where(np.isfinite(found), found, lost)
 
-    def key(self, method: str, **options: Any) -> dict[str, Any]:
-        """What tells this fit from others, in plain values."""
-        return {
+    def keeper(self, method: str, total: int, **options: Any) -> Keeper:
+        """The keeper of a search of so many runs; `options` in plain values tell it from others."""
+        key = {
             "method": method, "problem": self.target.name, "nfe": self.nfe, "seed": self.seed,
             "start": self.start.name, "samples": len(self.target.train), "lam": self.grid.lam.tolist(), **options,
         }  # fmt: skip
+        return Keeper(key, total, self.progress, self.checkpoint)
 
     def concluded(
-        self,
-        method: str,
-        content: Mapping[str, Any],
-        facts: Mapping[str, Any],
-        grid: TimeGrid | None = None,
-        name: str | None = None,
+        self, method: str, content: Mapping[str, Any], facts: Mapping[str, Any], grid: TimeGrid | None = None
     ) -> Fit:
         """The fit of a content (`table`, or `rule` with `options`); the start itself where that is no worse.
 
@@ -143,10 +168,8 @@ class Course:
             Further provenance.
         grid : TimeGrid, optional
             Where the fit has a grid of its own.
-        name : str, optional
-            `method_nfe` by default.
         """
-        name, fitted_on = name or f"{method}_{self.nfe}", grid or self.grid
+        name, fitted_on = self.name or f"{method}_{self.nfe}", grid or self.grid
         told = {
             "method": method, "problem": self.target.name, "nfe": self.nfe, "seed": self.seed, "start": self.start.name,
             **facts,

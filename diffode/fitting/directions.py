@@ -7,7 +7,6 @@ Their network gives other numbers for each sample. Here they are the same for al
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from diffode.backends import execute
 from diffode.catalogue import catalogued
 from diffode.errors import DiffodeError
 from diffode.fitting.coefficients import Course, refined
-from diffode.fitting.grids import backend_of, flat, target_of
-from diffode.fitting.keeping import Keeper, Progress, descend
+from diffode.fitting.grids import backend_of, flat
+from diffode.fitting.keeping import Keeper, descend
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
 from diffode.solvers import Solver, get_solver
@@ -38,43 +37,28 @@ def fit_amed(
     nfe: int,
     *,
     base: str | None = None,
-    grid: str | TimeGrid = "uniform_lambda",
     teacher: str | Solver = "dpmpp_2m",
     substeps: int = 16,
     iterations: int = 10,
-    seed: int = 0,
-    name: str | None = None,
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Fit:
     r"""AMED-Solver, or with a base AMED-Plugin, with (r, c, a) fitted for every step.
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        Even: each step is split once.
+    target, nfe
+        See `de.fit`; even: each step is split once.
     base : str, optional
         A registered solver whose steps are split, one evaluation each; without one it is AMED-Solver, which begins as
         DPM-Solver-2.
-    grid : str or TimeGrid
     teacher : str or Solver
         Whose states at the levels AMED-Solver is fitted to at first.
     substeps : int
         Steps of the teacher for each step of the grid.
     iterations : int
         Gauss–Newton steps at most, for each step and for all together.
-    seed : int
-        Of the states that are drawn.
-    name : str, optional
-    progress : callable, optional
-        Called with (runs done, runs expected, least loss), for the descent in all numbers.
-    checkpoint : str or Path, optional
-        A file with the best so far, to go on from.
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -95,13 +79,13 @@ def fit_amed(
     rule = "amed" if base is None else "amed_plugin"
     fixed: dict[str, Any] = {} if base is None else {"base": get_solver(base).name}
     start = get_solver(rule).configure(**fixed)
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, start, seed, per_step=2)
+    course = Course.of(target, nfe, per_step=2, start=start, **options)
     if start.plan(course.grid).nfe != nfe:
         raise DiffodeError(f"fit_amed: {base} evaluates more than once a step; take a base that does not, or none")
     steps = course.grid.steps
     first = np.zeros((3, steps))
-    key = course.key("amed", base=base, teacher=get_solver(teacher).name, substeps=substeps)
-    keeper = Keeper(key, iterations * (3 * steps + 1), progress, checkpoint)
+    total = iterations * (3 * steps + 1)
+    keeper = course.keeper("amed", total, base=base, teacher=get_solver(teacher).name, substeps=substeps)
     if base is None and keeper.best is None:
         goals = course.states(get_solver(teacher), refined(course.grid, substeps))[::substeps]
         first = _step_by_step(course, start, goals, iterations)
@@ -116,7 +100,7 @@ def fit_amed(
         "base": base, "teacher": get_solver(teacher).name, "substeps": substeps, "iterations": iterations,
         "interrupted": keeper.interrupted,
     }  # fmt: skip
-    return course.concluded("amed", {"rule": rule, "options": {**fixed, **_numbers(best)}}, facts, name=name)
+    return course.concluded("amed", {"rule": rule, "options": {**fixed, **_numbers(best)}}, facts)
 
 
 def _step_by_step(course: Course, start: Solver, goals: list[np.ndarray], iterations: int) -> np.ndarray:

@@ -10,7 +10,6 @@ forecast are run, and the process learns from them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,9 @@ import numpy as np
 from diffode.catalogue import catalogued
 from diffode.errors import DiffodeError
 from diffode.fitting.coefficients import Course
-from diffode.fitting.grids import target_of
-from diffode.fitting.keeping import Keeper, Progress
+from diffode.fitting.keeping import Keeper
 from diffode.fitting.outcome import Fit
-from diffode.grids import TimeGrid
-from diffode.solvers import Solver, get_solver
+from diffode.solvers import get_solver
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "prediction": ("x0", "eps"),
@@ -90,16 +87,10 @@ def fit_usf(
     target: Any,
     nfe: int,
     *,
-    grid: str | TimeGrid = "uniform_lambda",
-    start: str | Solver = "dpmpp_2m",
     runs: int = 96,
     first: int = 32,
     batch: int = 8,
     children: int = 256,
-    seed: int = 0,
-    name: str | None = None,
-    progress: Progress | None = None,
-    checkpoint: str | Path | None = None,
     **options: Any,
 ) -> Fit:
     """A solver schedule found by predictor-based search.
@@ -109,28 +100,16 @@ def fit_usf(
 
     Parameters
     ----------
-    target : Model, Problem, str, GaussianMixture or array_like
-        See `diffode.fitting.grids.target_of`.
-    nfe : int
-        Steps, one evaluation each.
-    grid : str or TimeGrid
-    start : str or Solver
-        What the outcome is compared with.
+    target, nfe
+        See `de.fit`; steps, one evaluation each.
     runs : int
         Schedules that are run.
     first : int
         How many of them are drawn before the predictor begins, known solvers among them.
     batch, children : int
         Schedules that are run in each generation, and those that they are chosen from.
-    seed : int
-        Of the states, and of the search.
-    name : str, optional
-    progress : callable, optional
-        Called with (runs done, runs expected, least loss).
-    checkpoint : str or Path, optional
-        A file with the best so far, which a later search with other children begins with.
     **options
-        Of `target_of`.
+        Those that all fits of coefficients take; see `diffode.fitting.coefficients.fit_coefficients`.
 
     Returns
     -------
@@ -151,9 +130,9 @@ def fit_usf(
     for what, value, least in (("first", first, len(_BEGIN)), ("batch", batch, 1), ("children", children, batch)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise DiffodeError(f"fit_usf: {what} must be a whole number of at least {least}, not {value!r}")
-    course = Course.of(target_of(target, seed=seed, **options), nfe, grid, start, seed)
-    keeper = Keeper(course.key("usf"), runs, progress, checkpoint)
-    search = _Search(course, keeper, np.random.default_rng(seed))
+    course = Course.of(target, nfe, **options)
+    keeper = course.keeper("usf", runs)
+    search = _Search(course, keeper, np.random.default_rng(course.seed))
     with keeper:
         search.begin(first)
         while keeper.tried < runs:
@@ -162,7 +141,7 @@ def fit_usf(
         "runs": keeper.tried, "first": first, "batch": batch, "children": children,
         "interrupted": keeper.interrupted, "rank_correlation": search.rank_correlation(),
     }  # fmt: skip
-    return course.concluded("usf", {"rule": "usf", "options": {"schedule": keeper.best}}, facts, name=name)
+    return course.concluded("usf", {"rule": "usf", "options": {"schedule": keeper.best}}, facts)
 
 
 class _Search:
