@@ -7,6 +7,7 @@ Every row defines one register; nothing is overwritten. A plan knows no solver, 
     z0 = Normal(key)                           an independent standard normal (churn, Restart, Langevin)
     c0 = Dynamic(name, registers)              a coefficient that depends on registers
     x1 = Combine((a, x0), (b, d0), (1, w0))    a linear combination
+    k0 = Constant()                            the constant 1, of which a bias is a multiple
 
 Because the coefficients depend on the process and the grid only, one list serves to run on arrays, to be
 expanded in powers of h, to be drawn as a stability region and to be pushed through a Gaussian exactly.
@@ -96,6 +97,16 @@ class Combine:
 
     out: str
     terms: tuple[tuple[Number, str], ...]
+
+
+@dataclass(frozen=True)
+class Constant(Combine):
+    """The constant 1 in every entry: a state with a bias is affine in what comes in.
+
+    It is a combination of nothing to whatever looks at the linear part of a plan only, as stability does.
+    """
+
+    terms: tuple[tuple[Number, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,11 @@ class Plan:
         return not any(isinstance(row, Dynamic) for row in self.rows)
 
     @cached_property
+    def is_homogeneous(self) -> bool:
+        """True where no constant is added: without inputs, noise and values of the network all is 0."""
+        return not any(isinstance(row, Constant) for row in self.rows)
+
+    @cached_property
     def is_deterministic(self) -> bool:
         """True where no noise enters."""
         return not any(isinstance(row, (BrownianIncrement, Normal)) for row in self.rows)
@@ -262,14 +278,22 @@ class Plan:
         states, levels, beside = self.states[cut], self.levels[cut], self.beside[cut]
         return Plan(self.rows[:end], self.inputs, states, levels, None, self.solver, beside)
 
-    def require_linear(self, what: str) -> None:
-        """Raise PlanError, naming the row, where an analysis needs a linear plan of one state and this one is not."""
+    def require_linear(self, what: str, homogeneous: bool = False) -> None:
+        """Raise PlanError, naming the row, where an analysis needs a linear plan of one state and this one is not.
+
+        A constant is let through, except where the plan must be `homogeneous`.
+        """
         if self.beside:
             raise PlanError(
                 f"{what} is for plans of one state, and {self.solver or 'the plan'} moves a system; "
                 "diffode.analysis.systems.law has the exact law of a system"
             )
         for row in self.rows:
+            if homogeneous and isinstance(row, Constant):
+                raise PlanError(
+                    f"{what} needs a plan without constants, but row {row.out} of {self.solver or 'the plan'} is one; "
+                    "take options that leave no bias, or measure by running it"
+                )
             if isinstance(row, Dynamic):
                 raise PlanError(
                     f"{what} needs a linear plan, but row {row.out} of {self.solver or 'the plan'} is the "

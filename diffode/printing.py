@@ -12,6 +12,7 @@ from diffode.kinds import Number, package_of, shown
 from diffode.plan import (
     BrownianIncrement,
     Combine,
+    Constant,
     Dynamic,
     Evaluate,
     Level,
@@ -65,6 +66,8 @@ def _line(row: Row) -> tuple[str, str, str]:
         extra += ", rejected" if row.rejected else ""
         asked = f"{row.prediction}{branch}({', '.join(reads(row))})"
         return ", ".join(defines(row)), asked, f"at {place(row.level)}{extra}"
+    if isinstance(row, Constant):
+        return row.out, "1 in every entry", ""
     if isinstance(row, Combine):
         return row.out, _sum(row), ""
     if isinstance(row, BrownianIncrement):
@@ -137,6 +140,8 @@ def _latex_line(row: Row) -> str:
         )
     if isinstance(row, Normal):
         return f"{out} &\\sim \\mathcal{{N}}(0, I)"
+    if isinstance(row, Constant):
+        return rf"{out} &= \mathbf{{1}}"
     if isinstance(row, Dynamic):
         inputs = ", ".join(_latex_register(name) for name in row.inputs)
         return f"{out} &= {_latex_word(row.name)}({inputs})"

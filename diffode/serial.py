@@ -20,13 +20,14 @@ import numpy as np
 
 from diffode.errors import PlanError
 from diffode.kinds import package_of
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, Normal, Plan, Scaled
+from diffode.plan import BrownianIncrement, Combine, Constant, Dynamic, Evaluate, Level, Normal, Plan, Scaled
 from diffode.trace import Memory
 
 FORMAT = "diffode-plan/1"
 
 _CLASSES: dict[str, type] = {
-    kind.__name__: kind for kind in (Evaluate, Combine, BrownianIncrement, Normal, Dynamic, Level, Scaled, Memory, Plan)
+    kind.__name__: kind
+    for kind in (Evaluate, Combine, Constant, BrownianIncrement, Normal, Dynamic, Level, Scaled, Memory, Plan)
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import sympy as sp
 
-from diffode.plan import BrownianIncrement, Combine, Evaluate, Level, Plan, Row, Scaled
+from diffode.plan import BrownianIncrement, Combine, Constant, Evaluate, Level, Plan, Row, Scaled
 from diffode.series import rational
 from diffode.trace import Memory, Rule, trace
 
@@ -230,7 +230,7 @@ def _tidy_row(row: Row, levels: Sequence[NamedLevel], ratios: Mapping[Any, Any])
         return replace(row, covariances=tuple(known))
     if isinstance(row, Evaluate):
         return replace(row, level=row.level.replaced(ratios)) if isinstance(row.level, NamedLevel) else row
-    if not isinstance(row, Combine):
+    if isinstance(row, Constant) or not isinstance(row, Combine):
         return row
     terms = ((tidy(_replaced(c, ratios), levels), name) for c, name in row.terms)
     return Combine(row.out, tuple((c, name) for c, name in terms if c != 0))

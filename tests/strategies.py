@@ -15,7 +15,7 @@ from diffode import phi
 from diffode.errors import GridError, ProcessError
 from diffode.grids import TimeGrid
 from diffode.models import Gaussian, GaussianMixture, PointCloud
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
+from diffode.plan import BrownianIncrement, Combine, Constant, Dynamic, Evaluate, Normal, Plan, Scaled
 from diffode.process import (
     EDM,
     VE,
@@ -291,7 +291,7 @@ def plans(draw: Any, dynamic: bool = True) -> Plan:
     inputs = ("x0", "p1", "q_v")[: draw(st.integers(1, 3))]
     held, coefficients, rows = list(inputs), [], []  # registers of arrays, and of dynamic coefficients
     number = st.one_of(st.floats(-2, 2), st.sampled_from([0.0, 1.0, -1.0]))
-    kinds = ["evaluate", "combine", "combine", "normal", "increment", *(["dynamic"] if dynamic else [])]
+    kinds = ["evaluate", "combine", "combine", "constant", "normal", "increment", *(["dynamic"] if dynamic else [])]
     for i in range(draw(st.integers(1, 12))):
         kind, out = draw(st.sampled_from(kinds)), f"r{i}"
         some = draw(st.lists(st.sampled_from(held), max_size=4, unique=True))
@@ -303,6 +303,8 @@ def plans(draw: Any, dynamic: bool = True) -> Plan:
             branch = draw(st.sampled_from([None, "unconditional"]))
             told = draw(st.sampled_from([None, at[1]]))
             rows.append(Evaluate(out, draw(st.sampled_from(held)), at[i % 4], "eps", i, told, output=branch))
+        elif kind == "constant":
+            rows.append(Constant(out))
         elif kind == "normal":
             rows.append(Normal(out, f"{i}:"))
         elif kind == "increment":

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import diffode as de
 from diffode.backends import execute, get_backend
 from diffode.backends.base import seeded
-from diffode.plan import Combine, Dynamic, Evaluate, Level, Plan, Scaled
+from diffode.plan import Combine, Constant, Dynamic, Evaluate, Level, Plan, Scaled
 from diffode.solvers import Solver, registry
 from tests.strategies import plans, quieter
 
@@ -60,6 +60,8 @@ def by_hand(plan: Plan, inputs: list[np.ndarray], seed: int, size: bool = False)
         if isinstance(row, Evaluate):
             offset = 0.25 if row.output else -0.125
             values[row.out] = 0.5 * values[row.x] + at(offset)
+        elif isinstance(row, Constant):
+            values[row.out] = np.ones(inputs[0].shape)
         elif isinstance(row, Combine):
             total: Any = np.zeros(inputs[0].shape)
             for k, (c, name) in enumerate(row.terms):
@@ -266,6 +268,9 @@ class Watched:
 
     def normal(self, *arguments: Any) -> np.ndarray:
         return self.note(self.real.normal(*arguments))
+
+    def one(self, x: np.ndarray) -> np.ndarray:
+        return self.note(self.real.one(x))
 
     def model(self, x: np.ndarray, t: float) -> np.ndarray:
         self.calls += 1

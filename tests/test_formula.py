@@ -19,7 +19,7 @@ from diffode import phi
 from diffode.analysis.formula import Formula, Names
 from diffode.analysis.report.mathml import LatexError, mathml
 from diffode.grids import TimeGrid
-from diffode.plan import BrownianIncrement, Combine, Evaluate, Level, Plan
+from diffode.plan import BrownianIncrement, Combine, Constant, Evaluate, Level, Plan
 from diffode.process import VP
 from diffode.solvers import Solver, get_solver, list_solvers
 from diffode.symbolic import DRHO, LAM, H, NamedLevel, symbol, symbolic_step
@@ -68,7 +68,7 @@ def test_the_latex_is_the_symbolic_step(name: str):
         known[weight] = Reader(text, known).value()
     written = equations(formula.lines)
     for row in plan.rows:
-        if isinstance(row, Combine):
+        if isinstance(row, Combine) and not isinstance(row, Constant):
             wanted = sum(evaluated(c, values) * known[names[register]] for c, register in row.terms)
             assert Reader(written[names[row.out]], known).value() == pytest.approx(wanted, rel=1e-9)
 
@@ -89,7 +89,7 @@ class Reader:
     """The value of a formula, read from its LaTeX."""
 
     TOKEN = re.compile(
-        r"\\(?:left|right|Bigl|Bigr)?[()]|\\frac|\\sqrt|\\varphi_\{\d\}|e\^|[-+/(){}]|\d+(?:\.\d+)?|\^\{\d\}|"
+        r"\\(?:left|right|Bigl|Bigr)?[()]|\\mathbf\{1\}|\\frac|\\sqrt|\\varphi_\{\d\}|e\^|[-+/(){}]|\d+(?:\.\d+)?|\^\{\d\}|"
         r"(?:\\(?:tilde|bar|dot) ?)?(?:\\Delta)?(?:\\[A-Za-z]+|[A-Za-z])(?:_\{[^{}]*\})?(?:\^\{\(\d\)\})?"
     )
 
@@ -154,7 +154,8 @@ def levels_of(solver: Solver) -> dict[str, Level]:
 
 def combinations(plan: Plan) -> dict[str, dict[str, Any]]:
     """The coefficients of a plan by row and register, those of noise's covariances too."""
-    found = {row.out: {name: c for c, name in row.terms} for row in plan.rows if isinstance(row, Combine)}
+    sums = [row for row in plan.rows if isinstance(row, Combine) and not isinstance(row, Constant)]
+    found = {row.out: {name: c for c, name in row.terms} for row in sums}
     shared = {row.out: dict(row.covariances) for row in plan.rows if isinstance(row, BrownianIncrement)}
     return found | {out: covariances for out, covariances in shared.items() if covariances}
 

@@ -33,6 +33,7 @@ COMPLETE = (
     "diff_sampler",
     "diffusers",
     "dpm_solver",
+    "dpm_solver_v3",
     "edm",
     "exact_flow",
     "gddim_cld",

@@ -14,7 +14,7 @@ from typing import Any
 from diffode.analysis.typeset import Written, bare, broken, joined, spread, width, written
 from diffode.errors import DiffodeError
 from diffode.grids import TimeGrid, karras
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Level, Normal, Plan, Row, Scaled
+from diffode.plan import BrownianIncrement, Combine, Constant, Dynamic, Evaluate, Level, Normal, Plan, Row, Scaled
 from diffode.process import VP
 from diffode.solvers import Solver
 from diffode.symbolic import symbolic_step
@@ -124,6 +124,8 @@ class Names:
         return self.given[register]
 
     def _name(self, row: Row) -> Name:
+        if isinstance(row, Constant):
+            return Name(r"\mathbf{1}", "")
         if isinstance(row, Combine):
             if row.out in self.asked:
                 place = _place(self.asked[row.out])
@@ -172,7 +174,7 @@ class _Writer:
             branch = rf"^{{\text{{{row.output}}}}}" if row.output else ""
             letter = LETTERS[row.prediction]
             return [rf"{name} &= {letter}_\theta{branch}({self.names[row.x]}, {level}{target}{told})"]
-        if isinstance(row, Combine):
+        if isinstance(row, Combine) and not isinstance(row, Constant):
             return self._sum(name, row)
         if isinstance(row, Dynamic):
             return [rf"{name} &= \operatorname{{{row.name}}}({', '.join(str(self.names[x]) for x in row.inputs)})"]
@@ -236,6 +238,8 @@ class _Writer:
             out.append((rf"\varphi_1(z) = (e^{{z}} - 1)/z,\; {recurrence}", "φ-functions"))
         if r"\dot" in text:
             out.append((r"\dot\alpha,\; \dot\sigma", "derivatives in time"))
+        if not self.plan.is_homogeneous:
+            out.append((r"\mathbf{1}", "the constant 1 in every entry"))
         return out + self._noises()
 
     def _inner_levels(self) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from diffode.backends import execute, get_backend
 from diffode.errors import ModelError, PlanError
 from diffode.models import Model
 from diffode.models.running import begun
-from diffode.plan import Combine, Evaluate, Number, Plan, Row, reads
+from diffode.plan import Combine, Constant, Evaluate, Number, Plan, Row, reads
 from diffode.sampling import Remembered, Sample
 from diffode.trace import Memory
 
@@ -93,6 +93,9 @@ class _Found:
         for row in plan.rows:
             if isinstance(row, Evaluate):
                 self._asked.setdefault(row.x, []).append(row)
+            elif isinstance(row, Constant):
+                self.rows.append(row)
+                self.known.add(row.out)
             elif isinstance(row, Combine):
                 for name in (equation := _equation(row)):
                     self._equations.setdefault(name, []).append(equation)

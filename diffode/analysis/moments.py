@@ -21,7 +21,7 @@ from diffode.brownian import factors
 from diffode.errors import PlanError
 from diffode.kinds import Number, package_of
 from diffode.models import Gaussian, GaussianMixture
-from diffode.plan import Combine, Evaluate, Level, Plan
+from diffode.plan import Combine, Constant, Evaluate, Level, Plan
 from diffode.prediction import basis
 
 Column = np.ndarray
@@ -226,7 +226,11 @@ def columns(plan: Plan, spectrum: Spectrum, evaluated: Callable[..., dict[str, C
         known[name] = _unit(width, j, spectrum, like)
     mixes = factors(plan)
     for row in plan.rows:
-        if isinstance(row, Combine):
+        if isinstance(row, Constant):
+            column = _unit(width, None, spectrum, like)
+            column[len(plan.inputs)] = like + spectrum.basis.sum(axis=0)
+            known[row.out] = column
+        elif isinstance(row, Combine):
             total = _unit(width, None, spectrum, like)
             for c, name in row.terms:
                 total = total + c * known[name]

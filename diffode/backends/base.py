@@ -16,7 +16,7 @@ import numpy as np
 from diffode.brownian import factors
 from diffode.errors import ModelError, PlanError
 from diffode.kinds import Number, shown
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled, defines, reads
+from diffode.plan import BrownianIncrement, Combine, Constant, Dynamic, Evaluate, Normal, Plan, Scaled, defines, reads
 
 Array = Any
 Noise = Any
@@ -58,6 +58,10 @@ class Arrays(Protocol):
 
     def normal(self, source: Any, index: int, x: Array) -> Array:
         """A standard normal of the shape of x from a seed or a generator, for the noise row of this index."""
+        ...
+
+    def one(self, x: Array) -> Array:
+        """The constant 1, in every entry of an array like x."""
         ...
 
     def finite(self, x: Array) -> bool:
@@ -175,6 +179,8 @@ def walk(
             else:
                 registers[row.out] = value
             del value
+        elif isinstance(row, Constant):
+            registers[row.out] = arrays.one(inputs[0])
         elif isinstance(row, Combine):
             registers[row.out] = _combine(arrays, row, registers) if row.terms else 0 * inputs[0]
         elif isinstance(row, Dynamic):

@@ -68,5 +68,9 @@ def normal(source: Any, index: int, x: np.ndarray) -> np.ndarray:
     return drawing.standard_normal(x.shape).astype(x.dtype, copy=False)
 
 
+def one(x: np.ndarray) -> np.ndarray:
+    return np.ones_like(x)
+
+
 def finite(x: np.ndarray) -> bool:
     return bool(np.isfinite(x).all())

@@ -78,6 +78,10 @@ def normal(source: Any, index: int, x: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(draws, dtype=x.dtype, device=x.device)
 
 
+def one(x: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(x)
+
+
 def finite(x: torch.Tensor) -> bool:
     if check == "none" or (check == "cpu" and x.device.type != "cpu"):
         return True

@@ -24,7 +24,7 @@ FAMILIES = (
     "first_order", "runge_kutta", "implicit", "adams", "singlestep", "multistep", "unipc", "stochastic_adams",
     "refined", "exponential_rk", "exponential_pece", "momentum", "pseudo", "mean_reverting",
     "transforms", "seeds", "er_sde", "ancestral", "churn", "restart", "score_sde", "langevin",
-    "cfg_pp", "reversible", "corrected",
+    "cfg_pp", "reversible", "dpm_v3", "corrected",
     "dc_solver", "heunpp", "bespoke", "mean_direction", "unified",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 from diffode.brownian import Clock, ClockLike, Increment
 from diffode.errors import SolverError
 from diffode.kinds import Number, package_of, shown
-from diffode.plan import BrownianIncrement, Dynamic, Evaluate, Level, Linear, Normal, Scaled
+from diffode.plan import BrownianIncrement, Constant, Dynamic, Evaluate, Level, Linear, Normal, Scaled
 from diffode.trace.recorder import Tracer, beside, state_of
 
 
@@ -289,6 +289,12 @@ class Step:
             self.tracer.rows.append(Normal(out, name))
             self.tracer.normals[name] = out
         return Linear({self.tracer.normals[name]: 1})
+
+    def constant(self, c: Number) -> Linear:
+        """c in every entry: a bias. Where c is an array, each entry has its own."""
+        out = self.tracer.fresh("k")
+        self.tracer.rows.append(Constant(out))
+        return Linear({out: c})
 
     def dynamic(self, name: str, function: Callable[..., Any], *registers: Linear) -> Scaled:
         """A coefficient that a pure function computes from registers; the plan is then not linear."""

@@ -105,7 +105,7 @@ def butcher_table(solver: Solver) -> ButcherTable | None:
     if variable not in _SLOPES or solver.prediction != _SLOPES[variable][0] or solver.history:
         return None
     plan = probe(solver)
-    if not (plan.is_deterministic and plan.is_linear) or plan.memory.named:
+    if not (plan.is_deterministic and plan.is_linear and plan.is_homogeneous) or plan.memory.named:
         return None
     with mpmath.workdps(DIGITS):
         found = [_read(solver, variable, process, at) for process, at in ((VP(), 0.2), (EDM(), -0.3))]

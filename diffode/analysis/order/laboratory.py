@@ -11,10 +11,10 @@ from diffode.analysis.order.fixed_point import fading_rates, probe, rates, settl
 from diffode.analysis.order.jets import JetGrid, JetProcess, jet_grid
 from diffode.analysis.order.modular import Block, readable
 from diffode.analysis.order.symbols import series_over
-from diffode.analysis.order.systems import Vector, combine, evaluate, exact_block, minus, run, scaled
+from diffode.analysis.order.systems import Vector, combine, constant, evaluate, exact_block, minus, run, scaled
 from diffode.analysis.order.trees import Tree, exact, needed, trees
 from diffode.errors import PlanError
-from diffode.plan import Combine, Evaluate, Level, Plan
+from diffode.plan import Combine, Constant, Evaluate, Level, Plan
 from diffode.series import Series
 from diffode.solvers import Solver
 from diffode.trace import trace
@@ -147,7 +147,9 @@ def _carries_exactly(plan: Plan, levels: Sequence[Level]) -> bool:
         name: [forced[name].sigma if name in forced else levels[0].sigma * 0] for name in plan.inputs
     }
     for row in plan.rows:
-        if isinstance(row, Combine):
+        if isinstance(row, Constant):
+            registers[row.out] = constant(registers[plan.inputs[0]])
+        elif isinstance(row, Combine):
             registers[row.out] = combine(row, registers)
         elif isinstance(row, Evaluate):
             if _off(registers[row.x][0], row.level):

@@ -179,7 +179,7 @@ def _reached(missed: list[int], highest: int) -> int:
 
 def _require_exponential(solver: Solver) -> None:
     plan = probe(solver)
-    plan.require_linear("the stiff order")
+    plan.require_linear("the stiff order", homogeneous=True)
     reasons = {
         "draws noise": not plan.is_deterministic,
         "is not declared exponential": not solver.exponential and solver.stiff_order is None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffode.analysis.order.modular import Block, ModularSeries
 from diffode.analysis.order.trees import Tree
-from diffode.plan import Combine, Evaluate, Plan
+from diffode.plan import Combine, Constant, Evaluate, Plan
 from diffode.prediction import basis
 
 Vector = Sequence[Any]
@@ -23,11 +23,26 @@ def run(plan: Plan, forest: Sequence[Tree], inputs: Sequence[Vector]) -> dict[st
         inputs = [Block.of(x) for x in inputs]
     registers = dict(zip(plan.inputs, inputs, strict=True))
     for row in plan.rows:
-        if isinstance(row, Combine):
+        if isinstance(row, Constant):
+            registers[row.out] = constant(inputs[0])
+        elif isinstance(row, Combine):
             registers[row.out] = combine(row, registers)
         elif isinstance(row, Evaluate):
             registers[row.out] = evaluate(row, forest, registers[row.x])
     return registers
+
+
+def constant(x: Vector) -> Vector:
+    """The constant that a rule adds, as a vector like x: it is seen by y_0, which D = 0 leaves where it is.
+
+    A number that no rule knows of stands for 1, so that it does not make up for what the rule does to y_0 itself.
+    """
+    *others, last = scaled(x, 0)
+    entries = [*others, last + _UNIT]
+    return Block.of(entries) if isinstance(x, Block) else entries
+
+
+_UNIT = 1009
 
 
 def exact_block(forest: Sequence[Tree], degree: int) -> Block:

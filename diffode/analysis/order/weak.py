@@ -113,7 +113,7 @@ def weak_conditions(solver: Solver, highest: int | None = None) -> WeakOrder:
 def require_one_step(solver: Solver) -> None:
     """Raise PlanError where a rule draws no noise, has a past, or changes its noise level as it goes."""
     plan = probe(solver)
-    plan.require_linear("the weak conditions")
+    plan.require_linear("the weak conditions", homogeneous=True)
     if plan.is_deterministic:
         raise PlanError(f"{solver.name} draws no noise; its order is proved by rooted trees")
     if solver.history or plan.memory.named:

@@ -18,7 +18,7 @@ from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import Block
 from diffode.analysis.order.systems import evaluate
 from diffode.errors import PlanError
-from diffode.plan import Combine, Evaluate, Level
+from diffode.plan import Combine, Constant, Evaluate, Level
 from diffode.prediction import basis
 from diffode.series import Series
 
@@ -69,11 +69,9 @@ class _Run:
         """The run as the checker reads it."""
         lab = self.lab
         rows = [row for row in map(self._trimmed, reversed(list(self._rows()))) if row]
-        inputs = [
-            self._input(k, name)
-            for k, name in enumerate(lab.plan.inputs)
-            if name in self.needed and self.needed[name].max() > 0
-        ]
+        constants = [row.out for row in lab.plan.rows if isinstance(row, Constant)]
+        given = enumerate([*lab.plan.inputs, *constants])
+        inputs = [self._input(k, name) for k, name in given if self._matters(name)]
         return {
             "seed": lab.seed, "spacing": lab.spacing, "variable": lab.variable, "past": lab.past, "period": lab.period,
             "alpha": list(lab.process.alpha_jet), "time": list(lab.process.time_jet), "ratios": list(lab.grid.ratios),
@@ -86,7 +84,7 @@ class _Run:
     def _rows(self) -> Iterator[tuple[str, Any]]:
         """The rows of the plan: combinations with series for coefficients, and data predictions."""
         for row in self.lab.plan.rows:
-            if isinstance(row, Combine):
+            if isinstance(row, Combine) and not isinstance(row, Constant):
                 yield row.out, self._scaled(row.out, [(self._series(c), name) for c, name in row.terms])
             elif isinstance(row, Evaluate):
                 data = row.out if row.prediction == "x0" else f"{row.out}_data"
@@ -159,11 +157,11 @@ class _Run:
         return next(k for k, known in enumerate(self.levels) if known is level)
 
     def _input(self, k: int, name: str) -> list[Any]:
-        """An exact state, or the memory that an endless past leaves."""
-        if not name.startswith(("p", "q_")):
+        """An exact state, the memory that an endless past leaves, or a constant."""
+        if name in self.lab.plan.inputs and not name.startswith(("p", "q_")):
             return [name, "exact", self.lab.past if name == "x0" else k]
         needed: list[int] = self.needed[name][self.sizes].tolist()
-        return [name, "given", list(map(_cut, self.lab.inputs[k], needed))]
+        return [name, "given", list(map(_cut, self.registers[name], needed))]
 
 
 def _times_power(c: Series, power: int) -> Series:

@@ -49,9 +49,9 @@ class Table:
         Raises
         ------
         PlanError
-            If the plan has `Dynamic` rows.
+            If the plan has `Dynamic` rows or constants.
         """
-        plan.require_linear("the table of coefficients")
+        plan.require_linear("the table of coefficients", homogeneous=True)
         width, start = 1 + plan.nfe + len(plan.noises), 1 + plan.nfe
         held = {name: np.eye(1, width, 0)[0] for name in plan.inputs}
         mixes = factors(plan)

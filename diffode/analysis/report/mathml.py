@@ -142,7 +142,7 @@ class _Reader:
             return f"<msqrt>{self.atom(True)}</msqrt>"
         if name == "left":
             return self.fenced()
-        if name in ("text", "operatorname", "mathrm", "mathcal"):
+        if name in ("text", "operatorname", "mathrm", "mathcal", "mathbf"):
             return self.words(name)
         raise LatexError(f"the command \\{name} is not known")
 
@@ -163,7 +163,10 @@ class _Reader:
         self.tokens.pop()
         if name == "text":
             return f"<mtext>{escape(text)}</mtext>"
-        return f'<mi mathvariant="normal">{"𝒩" if (name, text) == ("mathcal", "N") else escape(text)}</mi>'
+        return f'<mi mathvariant="normal">{_STYLED.get((name, text)) or escape(text)}</mi>'
+
+
+_STYLED = {("mathcal", "N"): "𝒩", ("mathbf", "1"): "𝟏"}
 
 
 def _group(parts: list[str]) -> str:

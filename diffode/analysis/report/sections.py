@@ -16,7 +16,7 @@ from diffode.analysis.formula import LETTERS
 from diffode.analysis.style import fine, png, svg
 from diffode.errors import DiffodeError
 from diffode.grids import TimeGrid, karras
-from diffode.plan import BrownianIncrement, Combine, Dynamic, Evaluate, Normal, Plan, Scaled
+from diffode.plan import BrownianIncrement, Combine, Constant, Dynamic, Evaluate, Normal, Plan, Scaled
 from diffode.problems import get_problem
 from diffode.process import Process
 from diffode.sampling import sample
@@ -57,7 +57,7 @@ def coefficients(solver: Solver, process: Process) -> Coefficients:
     names = _Relative(plan)
     found: list[tuple[int, str, dict[str, str]]] = []
     for row, step in names.placed:
-        if isinstance(row, Combine):
+        if isinstance(row, Combine) and not isinstance(row, Constant):
             values = {names.of(name, step): names.coefficient(c, step) for c, name in row.terms}
             found.append((step, names.of(row.out, step), values))
     columns = sorted({name for _, _, values in found for name in values}, key=names.rank)
@@ -102,6 +102,8 @@ class _Relative:
             return {"eps": "ε"}.get(row.prediction, LETTERS[row.prediction])
         if isinstance(row, (BrownianIncrement, Normal)):
             return "z"
+        if isinstance(row, Constant):
+            return "1"
         return "c" if isinstance(row, Dynamic) else "y"
 
     def of(self, register: str, step: int) -> str:

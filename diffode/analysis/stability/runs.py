@@ -16,7 +16,7 @@ from diffode.analysis.stochastic import noise_level
 from diffode.backends import execute, get_backend
 from diffode.errors import PlanError
 from diffode.grids import TimeGrid
-from diffode.plan import Combine, Plan, Row
+from diffode.plan import Combine, Constant, Plan, Row
 from diffode.process import EDM
 from diffode.sampling import compile
 from diffode.solvers import Solver, get_solver
@@ -120,7 +120,7 @@ class Run:
 
 
 def kicked_plan(plan: Plan) -> Plan:
-    """The plan with one more input for each state, which is added to the state as soon as it is there."""
+    """The plan with one more input for each state, which is added to the state as soon as it is there; no constants."""
     rows: list[Row] = []
     kicks = {state: f"kick{i}" for i, state in enumerate(plan.states)}
 
@@ -132,6 +132,8 @@ def kicked_plan(plan: Plan) -> Plan:
     for row in plan.rows:
         if row.out in kicks and isinstance(row, Combine):
             rows += [Combine(f"{row.out}~", row.terms), kicked(row.out)]
+        elif isinstance(row, Constant):
+            rows.append(Combine(row.out, ()))
         else:
             rows.append(row)
     inputs = (f"{start}~", *plan.inputs[1:], *kicks.values())

@@ -180,7 +180,7 @@ def _units(plan: Plan, maps: Sequence[StepMap], guidance: Guidance) -> dict[str,
             parts = zip(basis(row.prediction, level), (level.alpha, level.sigma), strict=True)
             weight = sum(divide(abs(q), own) for q, own in parts if q)
             units[row.out] = weight * guidance.deviations([level])[0]
-        elif isinstance(row, Combine):
+        elif isinstance(row, Combine) and row.terms:
             units[row.out] = np.sum([abs(c) * units[name] for c, name in row.terms], axis=0)
         else:
             units[row.out] = np.ones_like(guidance.eigenvalues)
