@@ -357,6 +357,18 @@ def test_listed_levels_are_the_grid(run):
     assert (facts["steps"], facts["nfe"]) == (2, 2)
 
 
+def test_sample_with_a_tolerance(run, tmp_path: Path):
+    facts = json.loads(run("sample dpm_solver_3 --rtol 1e-3 --samples 5 --json --out x.npz").out)
+    finer = json.loads(run("sample dpm_solver_3 --rtol 1e-5 --samples 5 --json").out)
+    assert 0 < facts["rejected"] < facts["nfe"] < finer["nfe"]
+    assert facts["nfe"] == 3 * facts["steps"] + facts["rejected"]
+    with np.load(tmp_path / "x.npz") as kept:
+        assert len(kept["t"]) == facts["steps"] + 1
+    assert "of them rejected" in run("sample heun --rtol 1e-2 --samples 5").out
+    assert "--steps 5: with --rtol steps are not counted but chosen" in run("sample heun --rtol 1e-2 --steps 5").err
+    assert "dpmpp_2m has no embedded results" in run("sample dpmpp_2m --rtol 1e-2").err
+
+
 def test_a_picture_of_digits():
     black, white = -np.ones(64), np.ones(64)
     lines = running.picture(np.stack([black, white])).splitlines()
