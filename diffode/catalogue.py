@@ -21,7 +21,7 @@ PLACES: tuple[str, ...] = (
     *(f"diffode.models.{name}" for name in ("guidance", "maps", "reuse", "shift")),
     *(f"diffode.runners.{name}" for name in ("denoising_mcmc", "maps", "picard")),
     *(f"diffode.fitting.{name}" for name in ("gits", "guidance", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
-    *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules")),
+    *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules", "compensation")),
 )  # fmt: skip
 """Modules whose import fills the catalogue."""
 

@@ -33,6 +33,7 @@ METHODS: dict[str, str] = {
     "bespoke": "diffode.fitting.bespoke:fit_bespoke",
     "amed": "diffode.fitting.directions:fit_amed",
     "usf": "diffode.fitting.schedules:fit_usf",
+    "dc": "diffode.fitting.compensation:fit_compensation",
 }
 """Name of a method → module:function, called as function(target, nfe, **options)."""
 
@@ -48,7 +49,7 @@ def fit_coefficients(target: Any, nfe: int, *, method: str = "olss", **options: 
     target : Model, Problem, str, GaussianMixture or array_like
         See `diffode.fitting.grids.target_of`.
     nfe : int
-    method : {"olss", "bns", "s4s", "bespoke", "amed", "usf"}
+    method : {"olss", "bns", "s4s", "bespoke", "amed", "usf", "dc"}
     **options
         Of the method's function, and those that all have:
 
@@ -176,18 +177,19 @@ class Course:
         }  # fmt: skip
         made = Fit.of(name, content, fitted_on, told)
         errors = [
-            [self.target.error(*run, held_out) for run in ((self.start, self.grid), (made.solver, fitted_on))]
+            [self.target.error(*run, held_out) for run in ((self.start, self.grid), (made.solver, made.grid))]
             for held_out in (False, True)
         ]
         kept = errors[0][1] <= errors[0][0]
         if not kept:
             content = {"table": CoefficientTable.of(self.start.plan(self.grid)).as_dict()}
-            errors = [[before, before] for before, _ in errors]
+            made = Fit.of(name, content, self.grid, told)
+            errors = [2 * [self.target.error(made.solver, made.grid, held_out)] for held_out in (False, True)]
         counts = len(self.target.train), len(self.target.held_out)
         told["start_kept"] = not kept
         for part, (before, after), count in zip(("train", "held_out"), errors, counts, strict=True):
             told[part] = {"before": before, "after": after, "count": count}
-        return Fit.of(name, content, fitted_on if kept else self.grid, told)
+        return Fit.of(name, content, made.grid, told)
 
 
 def refined(grid: TimeGrid, substeps: int) -> TimeGrid:

@@ -22,7 +22,7 @@ from diffode.solvers.base import Erratum, Solver, limit, solver
 from diffode.solvers.exponential import interpolate, noise, order_here
 from diffode.solvers.first_order import ddim
 from diffode.solvers.momentum import ghvb_2_5
-from diffode.solvers.multistep import dpmpp_2m, dpmpp_2m_sde, dpmpp_3m, exponential_adams
+from diffode.solvers.multistep import dpmpp_2m, dpmpp_3m, exponential_adams
 from diffode.solvers.pseudo import ipndm_3
 from diffode.solvers.runge_kutta import euler
 from diffode.solvers.singlestep import dpmpp_2s, dpmpp_3s
@@ -143,6 +143,8 @@ def unic(
     new = step.model(predicted, step.next)
     if mode == "PEC":
         step.memory["d"] = new
+    elif "d" in step.memory:
+        del step.memory["d"]  # a base with a corrector of its own has left it
     tau = rule.options.get("tau", 0.0)
     if variable != "lambda":
         return through(step, variable, "exact", [new, *values], [step.next, *levels], step.next)
@@ -208,7 +210,6 @@ ddim_unic = _after("ddim_unic", ddim, 1)
 dpmpp_2s_unic = _after("dpmpp_2s_unic", dpmpp_2s, 2)
 dpmpp_3s_unic = _after("dpmpp_3s_unic", dpmpp_3s, 3)
 dpmpp_3m_unic = _after("dpmpp_3m_unic", dpmpp_3m, 3)
-dpmpp_2m_sde_unic = _after("dpmpp_2m_sde_unic", dpmpp_2m_sde, 2, mode="PECE")
 deis_rhoab_2_unic = _after("deis_rhoab_2_unic", deis_rhoab_2, 3)
 ipndm_3_unic = _after("ipndm_3_unic", ipndm_3, 3)
 ghvb_2_5_unic = _after("ghvb_2.5_unic", ghvb_2_5, 3)
