@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import diffode as de
+from diffode.analysis.kinship import Kin, kinship
 from diffode.analysis.moments import Spectrum, affine, amplification, law
 from diffode.analysis.order.proof import prove_order
 from diffode.analysis.soundness import consistency, zero_stability
@@ -141,13 +142,13 @@ def test_backends_agree(solver: Solver, data: st.DataObject) -> None:
 
 # --- limits to the parent method ------------------------------------------------------------------------
 
-RULES = [s for s in SOLVERS if s.name == s.rule.__name__]  # with the defaults that a law's other options have
-LIMITS = [(s, law_) for s in RULES for law_ in s.limits]
+KIN = kinship()
 
 
-@pytest.mark.parametrize(("solver", "limit"), LIMITS, ids=[f"{s.rule.__name__}→{x.parent}" for s, x in LIMITS])
+@pytest.mark.parametrize("kin", KIN, ids=[f"{kin.child}→{kin.parent}" for kin in KIN])
 @given(st.data())
-def test_limits_give_the_parent(solver: Solver, limit: de.solvers.Limit, data: st.DataObject) -> None:
+def test_limits_give_the_parent(kin: Kin, data: st.DataObject) -> None:
+    limit = kin.law
     process = data.draw(processes(tame=True))
     if limit.uniform:
         level = [process.level(lam=lam) for lam in (-1.5, 1.5)]
@@ -155,13 +156,9 @@ def test_limits_give_the_parent(solver: Solver, limit: de.solvers.Limit, data: s
         grid = de.TimeGrid(process, **{limit.uniform: np.linspace(*ends, 8).tolist()})
     else:
         grid = data.draw(grids(process, steps=st.integers(2, 8)))
-    plans = [solver.configure(**limit.options).plan(grid), de.get_solver(limit.parent).plan(grid)]
     model = data.draw(mixtures(dimension=2)).denoiser(process)
     x = float(grid.sigma[0]) * np.random.default_rng(3).standard_normal((4, 2))
-    runs = [execute(get_backend("numpy"), plan, model, [x], 5, plan.states) for plan in plans]
-    child, parent = (run[plan.states[-1]] for run, plan in zip(runs, plans, strict=True))
-    largest = max(float(np.max(np.abs(state))) for state in runs[1].registers.values())
-    assert np.max(np.abs(child - parent)) <= 1e-12 * amplification(plans[1]) * largest
+    assert kin.gap(grid, model, x, seed=5) <= 1
 
 
 # --- equivariance ---------------------------------------------------------------------------------------

@@ -15,20 +15,31 @@ from diffode.analysis.style import look
 from paper_figs import (
     convergence_exponential_multistep,
     deis_polynomial_variables,
+    ghvb_interpolation,
     guidance_amplification,
     order_stars,
+    searched_grids,
     stability_exponential,
     stability_momentum,
+    work_precision_families,
 )
 from paper_figs.page import COLUMN, OUT, PAGE, TEXT, save
+
+QUICK_SEARCHES = {
+    "gits": {"nodes": 12}, "olss": {"nodes": 12, "rounds": 10}, "ays": {"nodes": 20}, "nonuniform": {"rounds": 10},
+    "ld3": {"rounds": 2},
+}  # fmt: skip
 
 FIGURES: dict[ModuleType, Callable[[], Any]] = {
     convergence_exponential_multistep: lambda: convergence_exponential_multistep.compute(counts=(10, 20, 40, 80)),
     deis_polynomial_variables: lambda: deis_polynomial_variables.compute(samples=16),
+    ghvb_interpolation: lambda: ghvb_interpolation.compute(counts=(10, 20, 40)),
     guidance_amplification: lambda: guidance_amplification.compute(scales=np.linspace(1.0, 10.0, 10), steps=10),
     order_stars: lambda: order_stars.compute(points=80),
+    searched_grids: lambda: searched_grids.compute((5,), 16, 32, QUICK_SEARCHES),
     stability_exponential: lambda: stability_exponential.compute(points=80),
     stability_momentum: lambda: stability_momentum.compute(points=80),
+    work_precision_families: lambda: work_precision_families.compute(("ddim", "heun", "ddpm"), (5, 10), samples=500),
 }
 """Each figure, with a setting of its data that takes little time."""
 
