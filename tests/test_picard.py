@@ -72,7 +72,7 @@ class Counting(de.Model):
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])
 def test_what_it_costs_is_what_was_asked(name: str, window: int | None, tolerance: float) -> None:
     counting = Counting(MODEL)
-    out = sample_picard(counting, name, GRID, X, window=window, tolerance=tolerance, noise=1 if "anc" in name else None)
+    out = sample_picard(counting, name, GRID, X, window=window, tolerance=tolerance, noise=1 if name in NOISY else None)
     stages = out.plan.nfe // GRID.steps
     assert (out.calls, out.nfe, out.passes) == (counting.calls, counting.states // len(X), counting.calls)
     assert out.calls == stages * out.sweeps
