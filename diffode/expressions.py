@@ -198,19 +198,15 @@ class Matrix:
     __rmul__ = __mul__
 
     def determinant(self) -> Number:
-        """Of one or two rows; PlanError for more."""
-        if len(self.rows) == 1:
-            return self.rows[0][0]
-        if len(self.rows) > 2:
-            raise PlanError(f"a system has one component or two, not {len(self.rows)}")
+        """Of two rows and columns; PlanError for others."""
+        if [len(row) for row in self.rows] != [2, 2]:
+            raise PlanError(f"a system has two components, but this matrix has rows of {[len(r) for r in self.rows]}")
         a, b, c, d = self.entries
         return a * d - b * c
 
     def inverse(self) -> Matrix:
-        """The inverse, of one or two rows."""
+        """The inverse, of two rows and columns."""
         determinant = self.determinant()
-        if len(self.rows) == 1:
-            return Matrix(((1.0 / determinant,),))
         a, b, c, d = self.entries
         return Matrix(((d, -b), (-c, a))) * (1.0 / determinant)
 

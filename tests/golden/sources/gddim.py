@@ -38,7 +38,7 @@ def _table(process: de.CLD) -> tuple[np.ndarray, np.ndarray]:
         0.0,
         float(np.sqrt(process.vv0 / m_inv + process.jitter)),
     )
-    rows = [r]
+    rows: list[tuple[float, ...]] = [r]
     for _ in labels[1:]:
         k1 = slope(r)
         k2 = slope(moved(r, k1, DT / 2))
