@@ -91,7 +91,7 @@ class CoefficientError(GridLoss):
     """
 
     power: float = 2.0
-    apart: int | None = 3
+    apart: int | None = None
 
     def of_levels(self, levels: Sequence[Level]) -> np.ndarray:
         plan = self.solver.plan(TimeGrid(self.process, levels=levels))
@@ -123,7 +123,7 @@ def fit_nonuniform(
     *,
     solver: str | Solver = "unip_3",
     power: float = 2.0,
-    apart: int | None = 3,
+    apart: int | None = None,
     start: str | TimeGrid = "uniform_lambda",
     rounds: int = 300,
     progress: Progress | None = None,
@@ -150,8 +150,8 @@ def fit_nonuniform(
     power : float
         k: 2 for latent spaces, 1 for pixels.
     apart : int or None
-        How the official code departs from the formula, see `CoefficientError`; it advises 3 to 7 evaluations, and 0
-        above. None is the formula.
+        None is the formula of the paper; a number departs from it as the official code does, see `CoefficientError`,
+        which has 3 and advises 0 above 7 evaluations.
     start : str or TimeGrid
         The authors advise "uniform_lambda" for pixels and "uniform_t" for latent spaces.
     rounds : int
@@ -192,6 +192,8 @@ def fit_nonuniform(
     key = {"method": "nonuniform", "start": begin.lam.tolist(), **facts}
 
     def both(inner: np.ndarray) -> tuple[float, np.ndarray]:
+        if np.any(np.diff([loss.bounds[0], *inner, loss.bounds[1]]) <= 0):
+            return np.inf, np.zeros(len(inner))
         try:
             value, slope = loss.value_and_gradient(inner)
         except GridError:  # two levels have come too near
