@@ -10,6 +10,7 @@ from typing import Any
 import diffode
 from diffode.grids import TimeGrid
 from diffode.grids import load as load_grid
+from diffode.grids.grid import level_of
 from diffode.grids.stored import dumps
 from diffode.process import Process
 from diffode.solvers import Solver
@@ -41,7 +42,12 @@ class Fit:
 
     @staticmethod
     def of(name: str, content: Mapping[str, Any], grid: TimeGrid, provenance: Mapping[str, Any]) -> Fit:
-        """The fit of a content: a `table` (`CoefficientTable.as_dict`), or a `rule` with `options` in plain values."""
+        """The fit of a content: a `table` (`CoefficientTable.as_dict`), or a `rule` with `options` in plain values.
+
+        The levels are made again from their λ, as those of a file are, so that a file brings back every bit.
+        """
+        levels = [x if x.singular else level_of(grid.process, "lam", float(x.lam)) for x in grid]
+        grid = TimeGrid(grid.process, levels=levels)
         known = {"version": diffode.__version__, "process": repr(grid.process), **provenance}
         made = from_content({**content, "name": name, "provenance": known}, name)
         return Fit(name, made, grid, known, content)
