@@ -61,3 +61,14 @@ for name in diffode.__all__:
     getattr(diffode, name)
 """
     python(program)
+
+
+def test_a_family_that_asks_for_solvers_while_it_is_imported_hides_none():
+    """The first call imports the families, one of which may ask for a base by its name and find the registry half full."""
+    program = """
+from diffode.solvers import get_solver, registry
+first, then = registry(), registry()
+assert list(first) == list(then)
+assert all(get_solver(name) is solver for name, solver in first.items())
+"""
+    python(program)
