@@ -64,7 +64,7 @@ for name in diffode.__all__:
 
 
 def test_a_family_that_asks_for_solvers_while_it_is_imported_hides_none():
-    """The first call imports the families, one of which may ask for a base by its name and find the registry half full."""
+    """The first call imports the families, of which one may ask for a base by name and find the registry half full."""
     program = """
 from diffode.solvers import get_solver, registry
 first, then = registry(), registry()

@@ -14,6 +14,6 @@ dpmpp_2s_ancestral = singlestep_2.configure(
 dpmpp_3m_sde_corrected = exponential_adams.configure(
     "dpmpp_3m_sde_corrected", tau=1.0, source=f"{_PP}, of third order, with the second derivative doubled"
 )
-gddim = dpm_multistep.configure(
-    "gddim", order=1, tau=0.5, source="arXiv:2206.05564, proposition 6, on a process of one rate; its λ is τ"
+gddim_scalar = dpm_multistep.configure(
+    "gddim_scalar", order=1, tau=0.5, source="arXiv:2206.05564, proposition 6, on a process of one rate; its λ is τ"
 )
