@@ -247,6 +247,7 @@ X = states(3, 1)
         (lambda: de.sample(PROBLEM.model, skipping.configure(extrapolation="x"), GRID, X), "no extrapolation"),
         (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.1), "a sample needs two entries"),
         (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.0), "window must be a positive number"),
+        (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.9), "reaches the next level"),
         (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.1, shift="end"), "no shift named 'end'"),
         (lambda: TimeShifted(PROBLEM.model, window=0.1, spacing=-1.0), "spacing must be a positive number"),
     ],

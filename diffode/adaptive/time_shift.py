@@ -129,7 +129,7 @@ def time_shift(
     Raises
     ------
     SolverError
-        If the base draws noise, or `shift` is none of its words.
+        If the base draws noise, `shift` is none of its words, or the window reaches from one level to the next.
     ModelError
         If the window or the spacing is not positive, a sample has one entry, or the model does not fit the grid.
 
@@ -147,6 +147,7 @@ def time_shift(
     check_window(window, spacing)
     if drop_first:
         grid = TimeGrid(grid.process, levels=grid.levels[1:])
+    _check_apart(grid, window, cutoff)
     chosen = resolved(base)
     rule = shifted.configure(f"ts_dpm on {chosen.name}", base=chosen)
     decided: list[Level | None] = []
@@ -162,6 +163,17 @@ def time_shift(
     found = walk(model, rule, grid, x_T, choose, backend)
     starts, ends = _sides(shift, decided)
     return Shifted(found, starts, ends, rule.configure(rule.name, starts=starts, ends=ends))
+
+
+def _check_apart(grid: TimeGrid, window: float, cutoff: float) -> None:
+    """Raise SolverError where a level that is shifted can meet the one beside it."""
+    t = grid.t.reshape(len(grid), -1)
+    gaps = np.abs(np.diff(t, axis=0))[np.maximum(t[1:], t[:-1]) > cutoff]
+    if gaps.size and window >= 2 * gaps.min():
+        raise SolverError(
+            f"time_shift: half the window, {window / 2:g}, reaches the next level of the grid, {gaps.min():g} away; "
+            "take a smaller window, fewer steps, or a larger cutoff"
+        )
 
 
 def _sides(shift: str, decided: Sequence[Level | None]) -> tuple[tuple[Level | None, ...], tuple[Level | None, ...]]:
