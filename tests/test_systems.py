@@ -222,8 +222,8 @@ def test_a_run_is_its_exact_law(name: str) -> None:
     offset, gains = out[-1], out[:-1] - out[-1]
     first, found = marginal(law(plan, data).spectrum, times[0]), law(plan, data)
     mean = offset + np.einsum("iad,id->ad", gains[:2], first.mean)
-    spread = np.einsum("iad,ijd,jbd->abd", gains[:2], first.covariance, gains[:2])
-    spread = spread + np.einsum("kad,kbd->abd", gains[2:], gains[2:])
+    spread = np.einsum("iad,ijd,jcd->acd", gains[:2], first.covariance, gains[:2])
+    spread = spread + np.einsum("kad,kcd->acd", gains[2:], gains[2:])
     scale = sizes(plan) ** 2
     np.testing.assert_allclose(found.mean, mean, atol=1e-13 * scale)
     np.testing.assert_allclose(found.covariance, spread, atol=1e-13 * scale)
@@ -455,6 +455,10 @@ def half_a_state(step: Any) -> Linear:
         (lambda: de.compile("ddim", de.CLD(), grid(de.CLD(), 3)), "ddim is a rule for one state"),
         (lambda: de.compile("dpmpp_2m", de.CLD(), grid(de.CLD(), 3)), "take one that is made for systems"),
         (lambda: de.compile("gddim", de.VP(), grid(de.VP(), 3)), "VP.* has one state"),
+        (
+            lambda: de.compile("momentum(base='gddim_2')", de.CLD(), grid(de.CLD(), 3)),
+            "on a system step.x is a vector",
+        ),
         (lambda: de.compile(half_a_state, de.CLD(), grid(de.CLD(), 3)), "must return the new state, a vector"),
         (lambda: de.compile("gddim", de.CLD(), grid(de.CLD(), 3), factor="Q"), "no factor 'Q'; there are R and L"),
         (lambda: de.compile("gddim", de.CLD(), de.grids.quadratic(de.CLD(), 3, final="zero")), "inside"),

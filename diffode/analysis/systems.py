@@ -103,7 +103,7 @@ def law(plan: Plan, data: GaussianMixture, start: str = "marginal") -> SystemLaw
         sigma = plan.levels[0].process.covariance(plan.levels[0].t)
         mean, covariance = 0 * mean, np.array(sigma.entries).reshape(n, n, 1) + 0 * covariance
     gain, offset, weights = out[:, :n], out[:, n], out[:, n + 1 :]
-    spread = np.einsum("aid,ijd,bjd->abd", gain, covariance, gain) + np.einsum("akd,bkd->abd", weights, weights)
+    spread = np.einsum("aid,ijd,cjd->acd", gain, covariance, gain) + np.einsum("akd,ckd->acd", weights, weights)
     return SystemLaw(spectrum, np.einsum("aid,id->ad", gain, mean) + offset, spread, plan.levels[-1])
 
 

@@ -56,7 +56,8 @@ class CLD(LinearSystem):
 
     References
     ----------
-    Dockhorn, Vahdat and Kreis, arXiv:2112.07068, eq. (5–8); Zhang, Tao and Chen, arXiv:2206.05564, eq. (17) for R.
+    Dockhorn, Vahdat and Kreis, arXiv:2112.07068; Zhang, Tao and Chen, arXiv:2206.05564, whose code integrates R by the
+    classical Runge–Kutta method and reads it off a table.
 
     Examples
     --------

@@ -71,8 +71,7 @@ class LinearSystem(Process):
 
         References
         ----------
-        Zhang, Tao and Chen, arXiv:2206.05564, Proposition 6; in P′ = F̂ P + P F̂ᵀ − λ² G Gᵀ their code lacks the
-        transpose.
+        Zhang, Tao and Chen, arXiv:2206.05564; in P′ = F̂ P + P F̂ᵀ − λ² G Gᵀ their code lacks the transpose.
         """
         root, start = self.factor(t), self.factor(s).inverse()
 

@@ -77,7 +77,7 @@ def _state(step: Step) -> Vector:
     prediction="eps",
     history=lambda degree: degree,
     exponential=lambda factor: factor == "R",
-    source=f"{_GDDIM}, eq. (19) and Algorithm 1",
+    source=f"{_GDDIM}, the deterministic multistep; cld_jax/deis.py sums for its integrals",
     ranges={"degree": (0, 5)},
 )
 def gddim(step: Step, degree: int = 0, corrector: bool = False, factor: str = "R", terms: int = 0) -> Any:
@@ -109,7 +109,12 @@ def gddim(step: Step, degree: int = 0, corrector: bool = False, factor: str = "R
     return _through(step, factor, terms, [new, *values], [step.next, *levels])
 
 
-@solver(order=1, prediction="eps", source=f"{_GDDIM}, Proposition 6", ranges={"lam": (0, 10)})
+@solver(
+    order=1,
+    prediction="eps",
+    source=f"{_GDDIM}, the SDE of noise level λ; cld_jax/sde_lib.py, LambdaSDE",
+    ranges={"lam": (0, 10)},
+)
 def gddim_sde(step: Step, lam: float = 1.0) -> Any:
     r"""gDDIM of noise level λ: one exact step of the reverse SDE, given that ε is constant.
 
@@ -133,7 +138,12 @@ def gddim_sde(step: Step, lam: float = 1.0) -> Any:
     return mean + lower_root(noise) @ Vector(step.normal(f"{k}") for k in range(system.components))
 
 
-@solver(order=1, prediction="eps", source=f"{_GDDIM}, Section 5 (Euler, Euler–Maruyama)", ranges={"lam": (0, 10)})
+@solver(
+    order=1,
+    prediction="eps",
+    source=f"{_GDDIM}, what it is compared with; cld_jax/sde_lib.py, prepare_naive_coef",
+    ranges={"lam": (0, 10)},
+)
 def euler_system(step: Step, lam: float = 0.0) -> Any:
     r"""Euler's method on a linear system's probability flow; with noise, Euler–Maruyama on its reverse SDE.
 
@@ -158,6 +168,6 @@ gddim_1, gddim_2, gddim_3, gddim_4 = (
     gddim.configure(f"gddim_{q + 1}", degree=q, source=f"{_GDDIM}, q = {q}") for q in range(4)
 )
 gddim_pc_2, gddim_pc_3 = (
-    gddim.configure(f"gddim_pc_{q + 2}", degree=q, corrector=True, source=f"{_GDDIM}, Algorithm 1, q = {q}")
+    gddim.configure(f"gddim_pc_{q + 2}", degree=q, corrector=True, source=f"{_GDDIM}, predictor–corrector, q = {q}")
     for q in range(2)
 )

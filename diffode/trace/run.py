@@ -118,7 +118,10 @@ def _system_step(tracer: Tracer, u: Vector, i: int) -> Vector:
             "made for systems, as gddim is"
         ) from problem
     if problem is not None:
-        raise problem
+        raise SolverError(
+            f"{tracer.rule.name}: {problem}; on a system step.x is a vector of expressions, and this rule computes, at "
+            "one place or more, as with a single one"
+        ) from problem
     if not isinstance(result, Vector):
         raise SolverError(
             f"{tracer.rule.name}: on a system the rule must return the new state, a vector made from step.x and "
