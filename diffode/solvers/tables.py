@@ -22,7 +22,7 @@ from diffode import prediction as predictions
 from diffode.brownian import factors
 from diffode.errors import PlanError, SolverError
 from diffode.kinds import package_of
-from diffode.plan import Combine, Evaluate, Level, Linear, Plan
+from diffode.plan import Combine, Constant, Evaluate, Level, Linear, Plan
 from diffode.solvers.base import Solver
 from diffode.trace import Step
 
@@ -32,7 +32,7 @@ _SAME = 1e-9
 """How far the λ of a grid may be from that of the table: rounding, where it was made again from other names."""
 
 Weights = tuple[tuple[str, float], ...]
-"""Names ("x_T", "d0", "z1") with their weights."""
+"""Names ("x_T", "d0", "z1", and "one" for the constant 1) with their weights."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class CoefficientTable:
         Raises
         ------
         PlanError
-            If the plan has `Dynamic` rows, more inputs than the state, or levels that are arrays.
+            If the plan has `Dynamic` rows, more inputs than the state, or levels or coefficients that are arrays.
         """
         plan.require_linear("the table of coefficients")
         if len(plan.inputs) != 1 or any(package_of(level.lam) != "float" for level in plan.levels):
@@ -169,8 +169,10 @@ class _Writer:
         evaluations: list[Evaluation] = []
         normals: list[str] = []
         for row in plan.rows:
-            if isinstance(row, Combine):
-                parts = [float(c) * self.held[name] for c, name in row.terms]  # type: ignore[arg-type]
+            if isinstance(row, Constant):
+                self.held[row.out] = Linear({"one": 1.0})
+            elif isinstance(row, Combine):
+                parts = [self._number(c, row.out) * self.held[name] for c, name in row.terms]
                 self.held[row.out] = sum(parts, Linear({}))
             elif isinstance(row, Evaluate):
                 evaluations.append(self._evaluate(row))
@@ -182,6 +184,13 @@ class _Writer:
                 evaluations, normals = [], []
                 del ends[0]
         return CoefficientTable(tuple(float(level.lam) for level in plan.levels), self.prediction, tuple(steps))
+
+    def _number(self, c: Any, out: str) -> float:
+        if package_of(c) == "array":
+            raise PlanError(
+                f"row {out} of {self.plan.solver} has a coefficient for each entry; a table holds one number for all"
+            )
+        return float(c)
 
     def _evaluate(self, row: Evaluate) -> Evaluation:
         if row.to is not None or row.output is not None:
@@ -222,7 +231,8 @@ def _step(table: CoefficientTable, step: Step) -> Linear:
 
 
 def _sum(step: Step, weights: Weights) -> Linear:
-    return sum((c * step.memory[name] for name, c in weights), Linear({}))
+    parts = (step.constant(c) if name == "one" else c * step.memory[name] for name, c in weights)
+    return sum(parts, Linear({}))
 
 
 def _level(step: Step, lam: float) -> Level:
