@@ -23,7 +23,7 @@ NAME = "work_precision_families"
 
 BUDGETS = (5, 10, 20, 40)
 
-COLUMNS = 5
+COLUMNS = 6
 
 _BOUNDS = (5e-4, 3.0)
 """Errors that the panels show; what explodes is not of interest how far."""
@@ -61,13 +61,15 @@ def draw(rows: Rows) -> Any:
     for axes in panels[:, 0]:
         axes.set_ylabel("error")
     log_ticks(panels[0, 0])
+    panels[0, 0].set_yticks([1e-2, 1.0])
     panels[0, 0].set_xticks([5, 10, 20, 40], ["5", "10", "20", "40"])
     return drawing
 
 
 def _panel(axes: Any, family: str, members: dict[str, list[Row]], rows: Rows) -> None:
-    front = rows.front
-    axes.plot([row.spent for row in front], [row.error for row in front], "--", color=INK, linewidth=0.8, marker="none")
+    budgets = sorted({row.nfe for row in rows})
+    best = [min(row.error for row in rows if row.nfe == budget and row.error) for budget in budgets]
+    axes.plot(budgets, best, "--", color=INK, linewidth=0.8, marker="none")
     for noisy, colour in ((False, COLOURS["vermilion"]), (True, COLOURS["green"])):
         curves = [curve for curve in members.values() if curve[0].stochastic == noisy]
         # one path with gaps: a path for each of hundreds of lines makes a large file
