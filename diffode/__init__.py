@@ -28,6 +28,7 @@ _WHERE = {
         "ProjectedGuidance", "ReusedOutputs", "TimeShifted", "integer_time", "scaled_time",
     ),
     "diffode.plan": ("Level", "Plan"),
+    "diffode.statistics": ("ConstantStatistics", "GaussianStatistics", "ModelStatistics"),
     "diffode.solvers": ("Solver", "get_solver", "list_solvers", "solver"),
     "diffode.sampling": ("Sample", "compile", "sample"),
     "diffode.adaptive.sampling": ("sample_adaptive",),
@@ -49,6 +50,7 @@ _WHERE = {
     "diffode.analysis.verification": ("verify",),
     "diffode.fitting.fit": ("fit",),
     "diffode.fitting.guidance": ("fit_linear_guidance",),
+    "diffode.fitting.statistics": ("fit_statistics",),
     "diffode.runners.denoising_mcmc": ("denoising_mcmc",),
     "diffode.runners.picard": ("sample_picard",),
 }  # fmt: skip

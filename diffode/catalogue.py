@@ -22,6 +22,7 @@ PLACES: tuple[str, ...] = (
     *(f"diffode.runners.{name}" for name in ("denoising_mcmc", "maps", "picard")),
     *(f"diffode.fitting.{name}" for name in ("gits", "guidance", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
     *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules", "compensation")),
+    "diffode.fitting.statistics",
 )  # fmt: skip
 """Modules whose import fills the catalogue."""
 

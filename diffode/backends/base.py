@@ -131,7 +131,8 @@ def execute(
     ModelError
         If the model returns NaN or ∞ (which step and t), or inputs are missing.
     PlanError
-        If the plan draws noise and none is given, or what is given does not fit; or a register to keep is not there.
+        If the plan draws noise and none is given, or what is given does not fit; if coefficients are arrays of another
+        shape; or a register to keep is not there.
     """
     for x in inputs:
         arrays.check_state(x)
@@ -157,6 +158,7 @@ def walk(
         raise PlanError(
             f"{plan.solver}: the plan has {len(plan.inputs)} inputs ({', '.join(plan.inputs)}), got {len(inputs)}"
         )
+    _check_shapes(plan, tuple(inputs[0].shape))
     registers: dict[str, Array] = dict(zip(plan.inputs, inputs, strict=True))
     wanted = set(keep) | plan.kept
     draw = draws(arrays, plan, noise, inputs[0])
@@ -192,6 +194,17 @@ def walk(
         if on_row is not None:
             on_row(i + 1, len(plan.rows))
     return Run({name: registers[name] for name in wanted})
+
+
+def _check_shapes(plan: Plan, shape: tuple[int, ...]) -> None:
+    """Coefficients that are arrays (levels, or statistics of coordinates) must broadcast to the state."""
+    sums = (row for row in plan.rows if isinstance(row, Combine))
+    for own in {c.shape for row in sums for c, _ in row.terms if isinstance(c, np.ndarray)}:
+        if len(own) > len(shape) or any(n not in (1, m) for n, m in zip(own[::-1], shape[::-1], strict=False)):
+            raise PlanError(
+                f"{plan.solver} has coefficients of shape {own}, which does not broadcast against a state of shape "
+                f"{shape}; its levels or statistics are those of other data"
+            )
 
 
 def _combine(arrays: Arrays, row: Combine, registers: dict[str, Array]) -> Array:

@@ -52,7 +52,7 @@ def contributions(plan: Plan) -> list[Weights]:
     >>> [list(step) for step in contributions(plan)]
     [['d0'], ['d1']]
     """
-    plan.require_linear("contributions")
+    plan.require_linear("contributions", homogeneous=True)
     states = set(plan.states)
     known: dict[str, Weights] = {name: {name: 1.0} for name in plan.inputs}
     written: dict[str, Weights] = {}

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -47,12 +48,14 @@ class ModelStatistics(Statistics):
 
     Examples
     --------
+    >>> from diffode.statistics import GaussianStatistics
     >>> lam = np.linspace(-2, 2, 41)
     >>> l = 1 / (1 + 0.25 * np.exp(2 * lam))
     >>> found = ModelStatistics(lam, l, 0 * l, 0 * l)
     >>> found
     <statistics on 41 values of λ from -2 to 2, one for all coordinates, spline>
-    >>> abs(found.growth(-1.0, 1.0).linear / GaussianStatistics(0.25).growth(-1.0, 1.0).linear - 1) < 1e-6
+    >>> known = GaussianStatistics(0.25)
+    >>> abs(found.growth(-1.0, 1.0).linear / known.growth(-1.0, 1.0).linear - 1) < 1e-6
     True
     """
 
@@ -191,7 +194,7 @@ class ModelStatistics(Statistics):
             return ModelStatistics(**arrays, integration=words["integration"], provenance=words["provenance"])
         except OSError as problem:
             raise SolverError(f"{path}: cannot read statistics ({problem.strerror or problem})") from None
-        except (KeyError, ValueError, AttributeError, TypeError) as problem:
+        except (KeyError, ValueError, AttributeError, TypeError, EOFError, BadZipFile) as problem:
             if isinstance(problem, SolverError):
                 raise
             raise SolverError(f"{path}: holds no statistics that `save` wrote ({problem})") from problem
