@@ -278,6 +278,37 @@ def test_torch_runs_the_same_wrappers() -> None:
         assert close(two.x.numpy(), one.x)
 
 
+def test_models_that_remember_are_not_asked_by_several_runs_at_once() -> None:
+    process, x = de.VP(), states(3, 2)
+    pair = branches(process, de.Gaussian([0.6, 0.0], 0.4), de.Gaussian([-0.2, 0.4], 1.2))
+    for model in (
+        ReusedOutputs(pair[0]),
+        AdaptiveGuidance(*pair, 2.0),
+        LinearGuidance(*pair, 2.0, {}),
+        ProjectedGuidance(*pair, 2.0, momentum=0.5),
+        de.Guided(ReusedOutputs(pair[0]), pair[1], 2.0),
+        de.DynamicThreshold(ReusedOutputs(pair[0])),
+    ):
+        with pytest.raises(de.ModelError, match="one by one"):
+            de.sample_adaptive(model, "dpm_solver_3", x, per_sample=True)
+    for model in (ProjectedGuidance(*pair, 2.0), AnalyticalFirstStep(pair[0]), de.Guided(*pair, 2.0)):
+        assert not model.remembers()
+        assert de.sample_adaptive(model, "dpm_solver_3", x, per_sample=True).x.shape == (3, 2)
+
+
+@pytest.mark.parametrize("wrap", [ReusedOutputs, lambda m: AnalyticalFirstStep(m, "zero", t=0.8)])
+def test_wrappers_act_on_the_state_without_its_anchor(wrap: Any) -> None:
+    """A run with an anchor is the run without, moved by the anchor's part."""
+    process = de.MeanReverting.from_schedule("cosine")
+    data, mu, x = de.Gaussian([0.4, -0.2], 0.5), np.array([0.7, -1.3]), states(3, 2)
+    grid = inside(process, 6)
+    shifted = x + process.anchor(grid[0].t) * mu
+    one = de.sample(wrap(data.denoiser(process, mu)), "dpmpp_2m", grid, shifted, mu=mu)
+    two = de.sample(wrap(data.denoiser(process, 0 * mu)), "dpmpp_2m", grid, x, mu=0 * mu)
+    assert close(one.x - process.anchor(grid[-1].t) * mu, two.x)
+    assert one.passes == two.passes
+
+
 # --- misuse -----------------------------------------------------------------------------------------------
 
 MODEL = de.Gaussian(0.0, 1.0).denoiser(de.VP())

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from diffode.backends.base import Array, Arrays, Asked, evaluated, predicted
+from diffode.errors import ModelError
 from diffode.plan import Level
 
 Result = TypeVar("Result")
@@ -50,8 +51,14 @@ def lockstep(
     Raises
     ------
     ModelError
-        As `execute`; the step and time named are those of the run whose value is not finite.
+        If the model remembers what it was asked, and there are several runs. As `execute`; the step and time named are
+        those of the run whose value is not finite.
     """
+    if len(runs) > 1 and model.remembers():
+        raise ModelError(
+            f"{model!r} answers by what it was asked before, which several runs at once would mix up; run them one by "
+            "one"
+        )
     results: dict[int, Result] = {}
     last: dict[int, Asked] = {}
     waiting = list(range(len(runs)))

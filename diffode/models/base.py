@@ -89,6 +89,10 @@ class Model(ABC):
         """Network passes for one evaluation of a branch."""
         return self.multiple
 
+    def remembers(self) -> bool:
+        """Whether what it says depends on what it was asked before in the run."""
+        return False
+
     def told(self, x: Array, level: Level, at: Level | None, output: str | None, to: Level | None) -> Array:
         """The model's own prediction of a state at `level`, of which the network is told `at`, where it differs."""
         return self.native(x, at or level, output, to)

@@ -61,6 +61,9 @@ class AdaptiveGuidance(Guided):
         self.stopped: Array = None
         self.count = 0
 
+    def remembers(self) -> bool:
+        return True
+
     def forget(self) -> None:
         super().forget()
         self.stopped, self.count = None, 0
@@ -135,6 +138,9 @@ class LinearGuidance(Guided):
         self.weights = dict(weights)
         self.seen: list[Array] = []
         self.guesses: list[Array] = []
+
+    def remembers(self) -> bool:
+        return True
 
     def forget(self) -> None:
         super().forget()
@@ -211,6 +217,9 @@ class ProjectedGuidance(Guided):
             raise ModelError(f"ProjectedGuidance: radius must be positive, not {radius}")
         self.eta, self.radius, self.momentum = float(eta), float(radius), float(momentum)
         self.direction: Array = None
+
+    def remembers(self) -> bool:
+        return self.momentum != 0 or super().remembers()
 
     def forget(self) -> None:
         super().forget()

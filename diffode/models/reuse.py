@@ -168,6 +168,9 @@ class ReusedOutputs(Wrapped):
         self.count = 0
         self.known: list[tuple[Any, Array]] = []
 
+    def remembers(self) -> bool:
+        return True
+
     def forget(self) -> None:
         self.count, self.known = 0, []
 

@@ -41,6 +41,9 @@ class Wrapped(Model):
     def forget(self) -> None:
         """Begin anew; for wrappers that remember earlier evaluations of a run."""
 
+    def remembers(self) -> bool:
+        return self.model.remembers()
+
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
         return self.told(x, level, None, output, to)
 
@@ -86,6 +89,9 @@ class Guided(Wrapped):
 
     def forget(self) -> None:
         self._last = None
+
+    def remembers(self) -> bool:
+        return self.model.remembers() or self.unconditional.remembers()
 
     def _remembered(self, x: Array, asked: tuple[Any, ...]) -> Array | None:
         """The unconditional prediction, where the guided one was asked for at the same place just before (CFG++)."""
@@ -179,6 +185,9 @@ class Anchored(Model):
         self.process, self.prediction, self.multiple = model.process, model.prediction, model.multiple
         # a wrapper asks its models for data predictions, which they tell of y
         self._wrapper = model.around(lambda inner: Anchored(inner, mu)) if isinstance(model, Wrapped) else None
+
+    def remembers(self) -> bool:
+        return self.model.remembers()
 
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:
         return self.told(x, level, None, output, to)
