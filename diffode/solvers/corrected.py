@@ -21,7 +21,6 @@ from diffode.solvers.adams import deis_rhoab_2, deis_tab_2, through
 from diffode.solvers.base import Erratum, Solver, limit, solver
 from diffode.solvers.exponential import interpolate, noise, order_here
 from diffode.solvers.first_order import ddim
-from diffode.solvers.momentum import ghvb_2_5
 from diffode.solvers.multistep import dpmpp_2m, dpmpp_3m, exponential_adams
 from diffode.solvers.pseudo import ipndm_3
 from diffode.solvers.runge_kutta import euler
@@ -212,7 +211,6 @@ dpmpp_3s_unic = _after("dpmpp_3s_unic", dpmpp_3s, 3)
 dpmpp_3m_unic = _after("dpmpp_3m_unic", dpmpp_3m, 3)
 deis_rhoab_2_unic = _after("deis_rhoab_2_unic", deis_rhoab_2, 3)
 ipndm_3_unic = _after("ipndm_3_unic", ipndm_3, 3)
-ghvb_2_5_unic = _after("ghvb_2.5_unic", ghvb_2_5, 3)
 deis_rhoab_2_rhoam = _after("deis_rhoab_2_rhoam", deis_rhoab_2, 3, variable="rho")
 deis_tab_2_tam = _after("deis_tab_2_tam", deis_tab_2, 3, variable="t")
 heun_pc = unic.configure(
