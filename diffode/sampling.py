@@ -15,8 +15,8 @@ from diffode.errors import DiffodeError, ModelError, PlanError, SolverError, Unu
 from diffode.grids import TimeGrid
 from diffode.models import Anchored, Model
 from diffode.models.base import namespace
-from diffode.models.running import begun
-from diffode.plan import Plan
+from diffode.models.running import Tally, begun
+from diffode.plan import Level, Plan
 from diffode.process import Process
 from diffode.process.base import require_process
 from diffode.solvers import Solver, get_solver
@@ -200,19 +200,11 @@ def sample(
     >>> out.nfe, out.x.shape, len(out.trajectory)
     (10, (1, 1), 11)
     """
-    if not isinstance(model, Model):
-        raise ModelError(
-            f"sample: needs a model, not {type(model).__name__}; wrap a function as "
-            "de.Denoiser(fn, process, prediction='eps')"
-        )
-    arrays = get_backend(backend)
-    arrays.check_state(x_T)
+    arrays = checked("sample", model, x_T, backend)
     chosen = get_solver(solver)
     _check_options(chosen, options)
     plan = compile(chosen, model.process, grid, memory=memory, open_end=open_end, **options)
     _check_levels_broadcast(grid, x_T)
-    if not arrays.finite(x_T):
-        raise ModelError("x_T holds NaN or ∞")
     width = _components(plan, x_T)
     for value in memory.values if memory else ():
         if tuple(value.shape) != tuple(x_T.shape[:1] + x_T.shape[2:] if width else x_T.shape):
@@ -222,21 +214,65 @@ def sample(
             )
     if noise is not None and plan.is_deterministic:
         unused(arrays, plan, noise)
-    running, tally = begun(model)
-    anchored = with_anchor(arrays, running, mu, x_T)
-    start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
+    running = entered(arrays, model, x_T, mu, grid[0])
+    start = running.x
     inputs = [*([start[:, k] for k in range(width)] or [start]), *(memory.values if memory else ())]
     looked = range(len(plan.states)) if trajectory else range(len(plan.states) - 1, len(plan.states))
     keep = [name for k in looked for name in plan.state(k)]
-    run = execute(arrays, plan, anchored or running, inputs, noise, keep, on_row)
+    run = execute(arrays, plan, running.model, inputs, noise, keep, on_row)
     states = [arrays.stacked([run[name] for name in plan.state(k)]) if width else run[plan.states[k]] for k in looked]
-    if anchored is not None:
-        levels = grid.levels if trajectory else grid.levels[-1:]
-        states = [x + anchored.shift(level, x) for x, level in zip(states, levels, strict=True)]
+    levels = grid.levels if trajectory else grid.levels[-1:]
+    states = [running.whole(x, level) for x, level in zip(states, levels, strict=True)]
     left: Memory = plan.memory
     remembered = Remembered(left, tuple(run[name] for name in left.registers()))
     kept = tuple(states) if trajectory else ()
-    return Sample(states[-1], plan.nfe, tally.passes, kept, plan, remembered)
+    return Sample(states[-1], plan.nfe, running.tally.passes, kept, plan, remembered)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A model in a run, and the state that the run begins with.
+
+    Attributes
+    ----------
+    model : Model
+        Counted, and around its anchor where the process has one.
+    x : array
+        The state less its anchor's part.
+    tally : Tally
+        Network passes so far.
+    """
+
+    model: Model | Anchored
+    x: Array
+    tally: Tally
+
+    def whole(self, x: Array, level: Level) -> Array:
+        """A state of the run, with its anchor's part."""
+        return x + self.model.shift(level, x) if isinstance(self.model, Anchored) else x
+
+
+def checked(who: str, model: Any, x_T: Array, backend: str) -> Arrays:
+    """The backend of a run; ModelError where the model is none, or x_T no finite state."""
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"{who}: needs a model, not {type(model).__name__}; wrap a function as "
+            "de.Denoiser(fn, process, prediction='eps')"
+        )
+    arrays = get_backend(backend)
+    arrays.check_state(x_T)
+    if not arrays.finite(x_T):
+        raise ModelError("x_T holds NaN or ∞")
+    return arrays
+
+
+def entered(arrays: Arrays, model: Model, x_T: Array, mu: Array | None, level: Level) -> Running:
+    """A model and a state at a level, ready to run; ModelError where an anchor is missing, or of no use."""
+    running, tally = begun(model)
+    anchored = _anchored(arrays, running, mu, x_T)
+    if anchored is None:
+        return Running(running, x_T, tally)
+    return Running(anchored, x_T - anchored.shift(level, x_T), tally)
 
 
 def _components(plan: Plan, x: Array) -> int:
@@ -267,8 +303,7 @@ def unused(arrays: Arrays, plan: Plan, noise: Any) -> None:
     warnings.warn(words, UnusedNoise, stacklevel=3)
 
 
-def with_anchor(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:
-    """The model around its anchor, where the process has one; ModelError where mu is missing, or of no use."""
+def _anchored(arrays: Arrays, model: Model, mu: Array | None, x: Array) -> Anchored | None:
     if model.process.anchored and mu is None:
         raise ModelError(f"{model.process!r} has an anchor; give it as mu=")
     if mu is None:

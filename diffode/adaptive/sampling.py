@@ -11,17 +11,15 @@ import numpy as np
 
 from diffode.adaptive.controller import Controller, digital_filter
 from diffode.adaptive.journey import Attempt, Journey, Realised, embedded, without_embedded
-from diffode.backends import get_backend
 from diffode.backends.base import is_source
 from diffode.backends.lockstep import Calls, lockstep
 from diffode.catalogue import catalogued
-from diffode.errors import DiffodeError, ModelError, SolverError
+from diffode.errors import DiffodeError, SolverError
 from diffode.kinds import shown
 from diffode.models import Model
-from diffode.models.running import begun
 from diffode.plan import Level, Plan
 from diffode.process import Process
-from diffode.sampling import unused, with_anchor
+from diffode.sampling import checked, entered, unused
 from diffode.solvers import Solver, get_solver, list_solvers
 
 Array = Any
@@ -155,8 +153,7 @@ def sample_adaptive(
     >>> out.nfe == out.plan.nfe == sum(a.evaluations for a in out.runs[0].attempts) + 2  # the first step's length
     True
     """
-    if not isinstance(model, Model):
-        raise ModelError(f"sample_adaptive: needs a model, not {type(model).__name__}; see de.Denoiser")
+    arrays = checked("sample_adaptive", model, x_T, backend)
     chosen = get_solver(solver)
     chosen = chosen.configure(**options) if options else chosen
     process = model.process
@@ -165,27 +162,21 @@ def sample_adaptive(
     first, last = _level(process, "start", start, process.t_far), _level(process, "end", end, process.t_min)
     if first.lam == last.lam:
         raise SolverError(f"sample_adaptive: start and end are the same level, t={shown(first.t)}")
-    arrays = get_backend(backend)
-    arrays.check_state(x_T)
-    if not arrays.finite(x_T):
-        raise ModelError("x_T holds NaN or ∞")
-    running, tally = begun(model)
-    anchored = with_anchor(arrays, running, mu, x_T)
-    begin = x_T if anchored is None else x_T - anchored.shift(first, x_T)
+    running = entered(arrays, model, x_T, mu, first)
 
     def journey() -> Journey:
         order = float(error_order or chosen.order)
         return Journey(chosen, process, first, last, how, rtol, atol, order, max_evaluations, on_step)
 
     seeds = _seeds(noise, len(x_T), arrays) if per_sample else [noise]
-    parts = [begin[i : i + 1] for i in range(len(x_T))] if per_sample else [begin]
+    parts = [running.x[i : i + 1] for i in range(len(x_T))] if per_sample else [running.x]
     calls = Calls()
     runs = [journey().run(arrays, part, seed) for part, seed in zip(parts, seeds, strict=True)]
-    done = lockstep(arrays, anchored or running, runs, calls, whole=per_sample)
+    done = lockstep(arrays, running.model, runs, calls, whole=per_sample)
     if noise is not None and not per_sample and all(run.plan.is_deterministic for _, run in done):
         unused(arrays, done[0][1].plan, noise)
-    ends = [x if anchored is None else x + anchored.shift(run.plan.levels[-1], x) for x, run in done]
-    return AdaptiveSample(arrays.joined(ends), tuple(run for _, run in done), calls.count, tally.passes)
+    ends = [running.whole(x, run.plan.levels[-1]) for x, run in done]
+    return AdaptiveSample(arrays.joined(ends), tuple(run for _, run in done), calls.count, running.tally.passes)
 
 
 def _check(solver: Solver, process: Process, how: Any, rtol: Any, atol: Any, limit: Any, error_order: Any) -> None:

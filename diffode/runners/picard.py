@@ -19,16 +19,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diffode.backends import Arrays, get_backend
+from diffode.backends import Arrays
 from diffode.backends.base import draws, walk
 from diffode.backends.lockstep import Calls, lockstep
 from diffode.catalogue import catalogued
-from diffode.errors import ModelError, SolverError
+from diffode.errors import SolverError
 from diffode.grids import TimeGrid
 from diffode.models import Model
-from diffode.models.running import begun
 from diffode.plan import Plan, Row, reads
-from diffode.sampling import compile, unused, with_anchor
+from diffode.sampling import checked, compile, entered, unused
 from diffode.solvers import Solver
 
 Array = Any
@@ -154,12 +153,7 @@ def sample_picard(
     >>> np.array_equal(out.x, de.sample(model, "ddim", grid, np.ones((1, 1))).x), out.sweeps < 20 < out.nfe
     (True, True)
     """
-    if not isinstance(model, Model):
-        raise ModelError(f"sample_picard: needs a model, not {type(model).__name__}; see de.Denoiser")
-    arrays = get_backend(backend)
-    arrays.check_state(x_T)
-    if not arrays.finite(x_T):
-        raise ModelError("x_T holds NaN or ∞")
+    arrays = checked("sample_picard", model, x_T, backend)
     plan = compile(solver, model.process, grid, **options)
     steps = grid.steps
     width, most = (_count(name, n, steps) for name, n in (("window", window), ("max_sweeps", max_sweeps)))
@@ -169,19 +163,16 @@ def sample_picard(
         raise SolverError(f"sample_picard: carry must be 'scale' or 'one', not {carry!r}")
     if noise is not None and plan.is_deterministic:
         unused(arrays, plan, noise)
-    running, tally = begun(model)
-    anchored = with_anchor(arrays, running, mu, x_T)
-    start = x_T if anchored is None else x_T - anchored.shift(grid[0], x_T)
-    sweep = _Sweeps(arrays, anchored or running, plan, start, noise, carry)
+    running = entered(arrays, model, x_T, mu, grid[0])
+    sweep = _Sweeps(arrays, running.model, plan, running.x, noise, carry)
     base, sweeps = 0, 0
     while base < steps and sweeps < most:
         base = sweep.over(base, min(base + width, steps), tolerance)
         sweeps += 1
         if on_sweep is not None and on_sweep(base, steps):
             break
-    x = sweep.guess(steps)
-    x = x if anchored is None else x + anchored.shift(grid[-1], x)
-    return PicardSample(x, sweeps, sweep.nfe, sweep.calls.count, tally.passes, plan, base)
+    x = running.whole(sweep.guess(steps), grid[-1])
+    return PicardSample(x, sweeps, sweep.nfe, sweep.calls.count, running.tally.passes, plan, base)
 
 
 def _count(name: str, n: Any, steps: int) -> int:
