@@ -229,6 +229,25 @@ def test_torch_decides_the_same() -> None:
     assert close(two.sample.x.numpy(), one.sample.x)
 
 
+def test_an_anchor_moves_the_run_and_changes_no_decision() -> None:
+    process = de.MeanReverting.from_schedule("cosine")
+    data, mu, x = (
+        de.GaussianMixture([1, 2], [[0.4, -0.2], [-0.9, 0.5]], [0.5, 0.3]),
+        np.array([0.7, -1.3]),
+        states(3, 2),
+    )
+    grid = inside(process, 16)
+    start, end = (process.anchor(level.t) * mu for level in (grid[0], grid[-1]))
+    there, here = data.denoiser(process, mu), data.denoiser(process, 0 * mu)
+    one, two = (sada(model, "dpmpp_2m", grid, y, mu=m) for model, y, m in ((there, x + start, mu), (here, x, 0 * mu)))
+    assert close(one.sample.x - end, two.sample.x)
+    assert one.skip == two.skip
+    options: dict[str, Any] = dict(window=1e-3, spacing=1e-4, cutoff=0.4)
+    one = time_shift(there, "ddim", grid, x + start, mu=mu, **options)
+    two = time_shift(here, "ddim", grid, x, mu=0 * mu, **options)
+    assert close(one.sample.x - end, two.sample.x)
+
+
 # --- misuse -----------------------------------------------------------------------------------------------
 
 GRID = de.grids.uniform_lambda(PROBLEM.process, 6)
@@ -241,7 +260,7 @@ X = states(3, 1)
         (lambda: sada(PROBLEM.model, "ddpm", GRID, X), "draws noise"),
         (lambda: sada(PROBLEM.model, "ddim", GRID, X, extrapolation="adam"), "did you mean 'adams'"),
         (lambda: sada(PROBLEM.model, "ddim", GRID, X, longest=0), "longest must be a whole number"),
-        (lambda: sada(de.Gaussian(0.0, 1.0).denoiser(de.EDM()), "ddim", GRID, X), "is not the grid's"),
+        (lambda: sada(de.Gaussian(0.0, 1.0).denoiser(de.EDM()), "ddim", GRID, X), "the model is of EDM"),
         (lambda: sada("ddim", "ddim", GRID, X), "needs a model"),  # pyright: ignore[reportArgumentType]
         (lambda: sada(PROBLEM.model, "ddim", GRID, X * np.nan), "NaN"),
         (lambda: de.sample(PROBLEM.model, skipping.configure(extrapolation="x"), GRID, X), "no extrapolation"),

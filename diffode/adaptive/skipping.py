@@ -164,6 +164,7 @@ def sada(
     extrapolation: str = "published",
     within: tuple[int, int] | None = None,
     longest: int = 4,
+    mu: Array | None = None,
     backend: str = "numpy",
 ) -> Skipped:
     r"""SADA: stability-guided skipping of evaluations, on any solver without noise.
@@ -186,6 +187,8 @@ def sada(
         First and last index of a step that may be left out; by default from 4 to the fourth from the end.
     longest : int
         How many in a row at most.
+    mu : array, optional
+        The anchor, where the process has one.
     backend : {"numpy", "torch"}
 
     Returns
@@ -227,5 +230,5 @@ def sada(
                 skip.append(step.index)
         return skipping.rule(step, resolved(base), skip, extrapolation)
 
-    found = walk(model, rule, grid, x_T, choose, backend)
+    found = walk(model, rule, grid, x_T, choose, mu, backend)
     return Skipped(found, tuple(skip), rule.configure(rule.name, skip=tuple(skip)))

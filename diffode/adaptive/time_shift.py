@@ -91,6 +91,7 @@ def time_shift(
     spread: float = 0.0,
     shift: str = "start",
     drop_first: bool = False,
+    mu: Array | None = None,
     backend: str = "numpy",
 ) -> Shifted:
     r"""The time-shift sampler on any solver without noise.
@@ -120,6 +121,8 @@ def time_shift(
         it *starts* from; the next one starts on the grid again, as if nothing had been shifted.
     drop_first : bool
         Leave out the first level of the grid and take x_T for a state at the second, as the official code does.
+    mu : array, optional
+        The anchor, where the process has one.
     backend : {"numpy", "torch"}
 
     Returns
@@ -160,7 +163,7 @@ def time_shift(
         decided.append(moved)
         return shifted.rule(step, chosen, *_sides(shift, decided))
 
-    found = walk(model, rule, grid, x_T, choose, backend)
+    found = walk(model, rule, grid, x_T, choose, mu, backend)
     starts, ends = _sides(shift, decided)
     return Shifted(found, starts, ends, rule.configure(rule.name, starts=starts, ends=ends))
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from diffode.backends import Arrays, execute, get_backend
+from diffode.backends import Arrays, execute
 from diffode.errors import ModelError, SolverError
 from diffode.grids import TimeGrid
 from diffode.models import Model
-from diffode.models.running import begun
 from diffode.plan import Linear, Plan, Row, reads
-from diffode.sampling import Remembered, Sample
+from diffode.sampling import Remembered, Sample, checked, entered
 from diffode.solvers import Solver
 from diffode.trace import Step, trace
 
@@ -25,7 +24,7 @@ Read = Callable[[Linear], Array]
 
 
 class _Registers:
-    """What was computed so far."""
+    """What was computed so far; all of it is kept, as a later step may read what the trace did not foresee."""
 
     def __init__(self, arrays: Arrays, model: Model, x: Array, name: str) -> None:
         self.arrays, self.model, self.name = arrays, model, name
@@ -49,7 +48,13 @@ class _Registers:
 
 
 def walk(
-    model: Model, solver: Solver, grid: TimeGrid, x_T: Array, choose: Callable[[Step, Read], Linear], backend: str
+    model: Model,
+    solver: Solver,
+    grid: TimeGrid,
+    x_T: Array,
+    choose: Callable[[Step, Read], Linear],
+    mu: Array | None,
+    backend: str,
 ) -> Sample:
     """Run a rule step by step; `choose` makes the step, and may look at all that was computed before it.
 
@@ -62,6 +67,8 @@ def walk(
     x_T : array
     choose : callable
         (step, read) → new state, in place of the solver's rule. `read` gives the array of an expression.
+    mu : array or None
+        The anchor, where the process has one.
     backend : str
 
     Returns
@@ -74,24 +81,15 @@ def walk(
     SolverError
         If the solver draws noise: what a step saw of it could not be drawn again.
     ModelError
-        If the model is none, belongs to another process, has an anchor, or x_T is no state.
+        If the model is none or belongs to another process, an anchor is missing, or x_T is no state.
     """
-    if not isinstance(model, Model):
-        raise ModelError(
-            f"{solver.name}: needs a model (data.denoiser(process), Denoiser(fn, process, …)), not {model!r}"
-        )
-    if model.process != grid.process or model.process.anchored:
-        reason = (
-            "has an anchor; wrap its model in de.Anchored" if model.process == grid.process else "is not the grid's"
-        )
-        raise ModelError(f"{solver.name}: the model's process {model.process!r} {reason}")
-    arrays = get_backend(backend)
-    arrays.check_state(x_T)
-    if not arrays.finite(x_T):
-        raise ModelError("x_T holds NaN or ∞")
-    running, tally = begun(model)
-    registers = _Registers(arrays, running, x_T, solver.name)
-
+    arrays = checked(solver.name, model, x_T, backend)
+    if model.process != grid.process:
+        raise ModelError(f"{solver.name}: the model is of {model.process!r}, the grid of {grid.process!r}")
+    if not solver.plan(grid).is_deterministic:
+        raise SolverError(f"{solver.name} draws noise; a run that is decided as it goes needs a deterministic solver")
+    running = entered(arrays, model, x_T, mu, grid[0])
+    registers = _Registers(arrays, running.model, running.x, solver.name)
     rows: list[list[Row]] = []
 
     def rule(step: Step, **options: Any) -> Linear:
@@ -99,10 +97,10 @@ def walk(
         registers.compute(step.tracer.rows)
         return choose(step, registers.read)
 
-    if not solver.plan(grid).is_deterministic:
-        raise SolverError(f"{solver.name} draws noise; a run that is decided as it goes needs a deterministic solver")
     plan = trace(replace(solver, rule=rule), grid)
     registers.compute(rows[0])
-    states = tuple(registers.values[name] for name in plan.states)
+    states = tuple(
+        running.whole(registers.values[name], level) for name, level in zip(plan.states, plan.levels, strict=True)
+    )
     left = Remembered(plan.memory, tuple(registers.values[name] for name in plan.memory.registers()))
-    return Sample(states[-1], plan.nfe, tally.passes, states, plan, left)
+    return Sample(states[-1], plan.nfe, running.tally.passes, states, plan, left)
