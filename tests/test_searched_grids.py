@@ -98,6 +98,20 @@ def test_an_interrupt_keeps_the_best_so_far(method: str) -> None:
     assert not searched(method).provenance["interrupted"]
 
 
+@pytest.mark.parametrize("method", ["olss", "evolution", "ld3", "nonuniform"])
+def test_a_search_goes_on_from_its_checkpoint_and_from_no_other(method: str, tmp_path: Path) -> None:
+    def stop(done: int, total: int, best: float) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    file = tmp_path / "search.json"
+    first = searched(method, progress=stop, checkpoint=file)
+    again = searched(method, checkpoint=file)
+    assert again.provenance["train"]["after"] <= first.provenance["train"]["after"] * (1 + 1e-12)
+    with pytest.raises(DiffodeError, match=r"is not a checkpoint of this fit"):
+        searched(method, "gaussian_4d", checkpoint=file)
+
+
 @given(st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=12), st.sampled_from(["lam", "t", "rho"]))
 def test_shares_go_through_a_grid_and_back(logs: list[float], variable: str) -> None:
     target = target_of("gaussian", samples=2)

@@ -163,7 +163,7 @@ def fit_ays(
     while counts[0] > 3:
         counts.insert(0, (counts[0] + 1) // 2)
     facts: dict[str, Any] = {"nfe": nfe, "seed": seed, "flow": flow, "nodes": nodes}
-    with Keeper({"method": "ays", **facts}, len(counts), progress) as keeper:
+    with Keeper(where.key("ays", begin, **facts), len(counts), progress) as keeper:
         keeper.offer(shares(begin, "lam").tolist(), _total(seen, begin))
         logs = np.zeros(counts[0])
         for count in counts:

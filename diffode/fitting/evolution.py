@@ -182,7 +182,7 @@ def fit_evolution(
     pool = _Population(nodes, steps, np.random.default_rng(seed))
     shown = fitness if isinstance(fitness, str) else getattr(fitness, "__name__", "fitness")
     facts: dict[str, Any] = {"nfe": nfe, "seed": seed, "solver": rule.name, "nodes": nodes, "chance": chance, **sizes}
-    key = {"method": "evolution", "fitness": shown, **facts}
+    key = where.key("evolution", lattice, fitness=shown, **facts)
 
     def grid(way: Sequence[int]) -> TimeGrid:
         return TimeGrid(where.process, levels=[lattice[k] for k in way])

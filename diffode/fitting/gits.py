@@ -212,7 +212,7 @@ def fit_gits(
         "teacher": teacher,
         "nodes": nodes,
     }
-    with Keeper({"method": "gits", **facts}, 1, progress) as keeper:
+    with Keeper(where.key("gits", lattice, **facts), 1, progress) as keeper:
         keeper.offer(*cheapest(matrices[0], steps, gamma))
 
     def loss(grid: TimeGrid, held_out: bool) -> float:

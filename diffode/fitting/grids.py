@@ -103,6 +103,12 @@ class Target:
     def process(self) -> Process:
         return self.first.process
 
+    def key(self, method: str, grid: TimeGrid, **facts: Any) -> dict[str, Any]:
+        """What tells a search from others, in plain values, for its checkpoint."""
+        return {
+            "method": method, "problem": self.name, "samples": len(self.train), "lam": grid.lam.tolist(), **facts,
+        }  # fmt: skip
+
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """End points of the probability-flow ODE from `train` and `held_out`, to 1e-8."""

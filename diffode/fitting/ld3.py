@@ -231,7 +231,7 @@ def fit_ld3(
         "decoupled": decoupled,
         "radius": radius,
     }
-    key = {"method": "ld3", "start": begin.lam.tolist(), "rounds": rounds, **facts}
+    key = where.key("ld3", begin, rounds=rounds, **facts)
 
     def off(parameters: np.ndarray, x: Array, wanted: np.ndarray) -> np.ndarray:
         try:

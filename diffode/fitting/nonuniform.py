@@ -181,7 +181,7 @@ def fit_nonuniform(
 
     if apart is not None and (isinstance(apart, bool) or not isinstance(apart, int) or apart < 0):
         raise DiffodeError(f"fit_nonuniform: apart must be a number of steps or None, not {apart!r}")
-    rule, where = get_solver(solver), target_of(target, **{"samples": 2, **options})
+    rule, where = get_solver(solver), target_of(target, **dict[str, Any](samples=2) | options)
     steps = steps_within(rule, where, nfe)
     loss = CoefficientError(rule, (where.first, where.last), power, apart)
     begin = where.grid(start, steps)
@@ -189,7 +189,7 @@ def fit_nonuniform(
     least: Any = np.zeros(steps)
     least[0], least[-1] = loss.bounds[0], -loss.bounds[1]
     facts: dict[str, Any] = {"nfe": nfe, "solver": rule.name, "power": power, "apart": apart}
-    key = {"method": "nonuniform", "start": begin.lam.tolist(), **facts}
+    key = where.key("nonuniform", begin, **facts)
 
     def both(inner: np.ndarray) -> tuple[float, np.ndarray]:
         if np.any(np.diff([loss.bounds[0], *inner, loss.bounds[1]]) <= 0):

@@ -130,7 +130,7 @@ def fit_olss_times(
     seen, unseen = (Fits(*trajectory(where, teacher, lattice, held)) for held in (False, True))
 
     facts: dict[str, Any] = {"nfe": nfe, "seed": seed, "teacher": teacher, "nodes": nodes}
-    with Keeper({"method": "olss", **facts}, rounds, progress, checkpoint) as keeper:
+    with Keeper(where.key("olss", lattice, **facts), rounds, progress, checkpoint) as keeper:
         low, high = 0.0, seen.worst(even)
         keeper.offer(even, high)
         for _ in range(rounds):
