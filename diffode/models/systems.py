@@ -15,7 +15,7 @@ import numpy as np
 
 from diffode.errors import ModelError
 from diffode.kinds import shown
-from diffode.models.base import Array, Model, changed, like, namespace
+from diffode.models.base import Array, Model, like, namespace
 from diffode.plan import Level
 from diffode.process.system import LinearSystem
 
@@ -79,15 +79,3 @@ class ExactSystem(Model):
         if data.bases is not None:
             pulled = tuple(xp.einsum("kij,nkj->nki", array(data.bases), part) for part in pulled)
         return -xp.stack([(weights * part).sum(1) for part in pulled], 1)
-
-    def predict(
-        self,
-        x: Array,
-        level: Level,
-        prediction: str,
-        at: Level | None = None,
-        to: Level | None = None,
-        output: str | None = None,
-    ) -> Array:
-        told = at or level
-        return changed("score", prediction, told, x, self.native(x, told))
