@@ -222,6 +222,9 @@ def _seeds(noise: Any, count: int, arrays: Any) -> list[Any]:
 def pairs(process: Process | None = None) -> list[str]:
     """Names of the registered solvers that have an embedded result.
 
+    A transform takes over what its base names, so that its error may go with a lower power of h than its order: say
+    `error_order=` there.
+
     >>> "dpm_solver_3" in pairs(), "dpmpp_2m" in pairs()
     (True, False)
     """
