@@ -32,8 +32,8 @@ def heunpp2(step: Step, weights: str = "published") -> Linear:
 
         x_t = (α_t/α_s) x_s + α_t (ρ_t − ρ_s) Σ_k w_k ε_k,    w_0 = 1 − w_1 − w_2
 
-    with ε_k at the k-th level ahead. The weights of the later ones are proportional to ρ_k there. A run that is cut does
-    not see the levels behind the cut; it takes an equal step in λ for the first of them.
+    with ε_k at the k-th level ahead. The weights of the later ones are proportional to ρ_k there. A run that is cut
+    does not see the levels behind the cut; it takes an equal step in λ for the first of them.
 
     Parameters
     ----------
