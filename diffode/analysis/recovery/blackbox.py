@@ -173,6 +173,7 @@ def recover(
         plan.levels,
         None,
         plan.solver,
+        (),
         table,
         process,
         scale,
