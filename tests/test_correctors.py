@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_one_order_more_than_the_base_but_no_more_than_the_corrector(base: str, 
     "base", ["ddim", "euler", "dpmpp_2m", "dpm_solver_2m", "dpmpp_3s", "ipndm_4", "ghvb_2.5", "fon"]
 )
 @pytest.mark.parametrize("final", ["min", "zero"])
-def test_correcting_costs_no_evaluation(base: str, final: str) -> None:
+def test_correcting_costs_no_evaluation(base: str, final: Any) -> None:
     grid = de.grids.uniform_lambda(de.VP(), 7, final=final)
     corrected, alone = (get_solver(name).plan(grid) for name in (f"unic(base={base!r}, order=3)", base))
     assert corrected.nfe == alone.nfe
@@ -137,7 +138,7 @@ def test_the_search_helps_on_states_that_it_has_not_seen() -> None:
     ("options", "said"),
     [({"start": "heun"}, "more than one evaluation"), ({"width": 0.0}, "width"), ({"tolerance": 1.0}, "tolerance")],
 )
-def test_a_search_that_makes_no_sense_is_refused(options: dict[str, object], said: str) -> None:
+def test_a_search_that_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(DiffodeError, match=said):
         fit_compensation("mixture_1d", 6, samples=8, **options)
 
