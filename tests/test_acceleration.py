@@ -312,6 +312,7 @@ def test_wrappers_act_on_the_state_without_its_anchor(wrap: Any) -> None:
 # --- misuse -----------------------------------------------------------------------------------------------
 
 MODEL = de.Gaussian(0.0, 1.0).denoiser(de.VP())
+MOVED = de.Gaussian(0.0, 1.0).denoiser(de.MeanReverting.from_schedule("cosine"), np.ones(1))
 
 
 @pytest.mark.parametrize(
@@ -327,6 +328,7 @@ MODEL = de.Gaussian(0.0, 1.0).denoiser(de.VP())
             lambda: fit_linear_guidance(MODEL, MODEL, 2.0, "ddim", inside(de.VP(), 3), states(2, 1), [3]),
             "not one of the 3",
         ),
+        (lambda: AnalyticalFirstStep(MOVED, MOVED), "without its anchor"),
         (lambda: ReusedOutputs(MODEL, 0), "every must be a whole number"),
         (lambda: ReusedOutputs(MODEL, order=True), "order must be a whole number"),
         (lambda: ReusedOutputs(MODEL, of="epsilon"), "did you mean 'eps'"),

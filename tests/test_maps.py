@@ -217,6 +217,7 @@ EARLY, LATE, ONE = PROCESS.level(0.9), PROCESS.level(0.1), np.ones((1, 1))
     ("make", "words"),
     [
         (lambda: FlowMap(3, PROCESS), "fn must be callable"),  # pyright: ignore[reportArgumentType]
+        (lambda: FlowMap(lambda x, s, t: x, de.MeanReverting.from_schedule("cosine")), "has an anchor"),
         (lambda: GaussianMap(de.GaussianMixture([1, 1], [0.0, 1.0], [1.0, 1.0]), PROCESS), "2 components"),
         (lambda: ConsistencyMap(MODEL, PROCESS.level(0.1), 0.0), "deviation must be a positive number"),
         (lambda: moved(ConsistencyMap(MODEL, LATE), ONE, EARLY, PROCESS.level(0.5)), "goes to t=0.1 only"),

@@ -41,7 +41,7 @@ class FlowMap(Model):
     Raises
     ------
     ModelError
-        When asked to stay where it is, where g is not determined.
+        If the process has an anchor; when asked to stay where it is, where g is not determined.
 
     Examples
     --------
@@ -59,6 +59,10 @@ class FlowMap(Model):
         if not callable(fn):
             raise ModelError(f"FlowMap: fn must be callable as fn(x, s, t), not {type(fn).__name__}")
         require_process(process, "FlowMap")
+        if process.anchored:
+            raise ModelError(
+                f"FlowMap: {process!r} has an anchor, which a map of states does not know; give a denoiser"
+            )
         self.fn, self.process = fn, process
 
     def native(self, x: Array, level: Level, output: str | None = None, to: Level | None = None) -> Array:

@@ -60,7 +60,7 @@ class AnalyticalFirstStep(Wrapped):
     Raises
     ------
     ModelError
-        If there is no formula of this name, or it needs another process.
+        If there is no formula of this name, or it is a model of another process, or of one with an anchor.
 
     Examples
     --------
@@ -82,6 +82,11 @@ class AnalyticalFirstStep(Wrapped):
         if isinstance(formula, Model) and formula.process != self.process:
             raise ModelError(
                 f"AnalyticalFirstStep: the formula is a model of {formula.process!r}, not of {self.process!r}"
+            )
+        if isinstance(formula, Model) and self.process.anchored:
+            raise ModelError(
+                "AnalyticalFirstStep: the formula acts on the state without its anchor, which a model does not; give a "
+                "function (x, level) → D"
             )
         self.formula = FORMULAS[formula] if isinstance(formula, str) else formula
         lam = self.process.level(self.process.t_max if t is None else t).lam
