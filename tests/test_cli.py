@@ -14,6 +14,7 @@ import pytest
 from diffode.analysis.order import checker
 from diffode.cli import app, inputs, running, scaffold, showcase, verifying
 from diffode.solvers import get_solver, list_solvers, verified
+from diffode.solvers.registry import systems
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,12 +59,24 @@ def test_no_command_is_a_question(run):
         assert f"\n  {command} " in done.out
 
 
+# --- systems ---
+
+
+def test_a_rule_for_systems_is_verified_by_measurement(run):
+    done = run("verify gddim_2 --json")
+    found = json.loads(done.out)
+    assert (done.code, found["verdict"], [check["name"] for check in found["checks"]]) == (0, "PASS", ["order_mixture"])
+    assert "moves a system" in run("verify gddim_2 --proof x.json").err
+    assert "moves a system" in run("verify gddim_2 --report x").err
+    assert "gddim_2" in run("list --family gddim").out
+
+
 # --- list ---
 
 
 def test_list_as_json(run):
     rows = json.loads(run("list --json").out)
-    assert [row["name"] for row in rows] == list_solvers()
+    assert [row["name"] for row in rows] == [*list_solvers(), *systems()]
     keys = ["name", "family", "order_claimed", "order_verified", "stiff_order_claimed", "evaluations_per_step"]
     assert all(list(row) == [*keys, "stochastic", "prediction", "source"] for row in rows)
     heun = next(row for row in rows if row["name"] == "heun")

@@ -14,12 +14,14 @@ from diffode.analysis.order.proof import OrderProof, prove_order
 from diffode.analysis.slopes import MARGIN, Slope
 from diffode.analysis.soundness import consistency, zero_stability
 from diffode.analysis.stochastic import has_level, strong_order, w2_order, weak_order, weak_order_mixture
+from diffode.analysis.systems import measured_order
 from diffode.errors import BranchError, DiffodeError, PlanError, SolverError
-from diffode.grids import uniform_lambda
+from diffode.grids import quadratic, uniform_lambda
 from diffode.kinds import LETTERS
-from diffode.plan import Evaluate, Normal
-from diffode.process import EDM, VP, Process, named
+from diffode.plan import Evaluate, Normal, Plan
+from diffode.process import CLD, EDM, VP, LinearSystem, Process, named
 from diffode.solvers import Solver, get_solver
+from diffode.solvers.registry import SYSTEMS
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the next check, how many are done, and how many there are."""
@@ -59,7 +61,8 @@ def verify(
     solver : str or Solver
         A name, a solver, or a file ("path/to/file.py", "file.py:name").
     process : Process or str, optional
-        Where it is measured; VP by default. What is proved holds for every process.
+        Where it is measured; VP by default. What is proved holds for every process. A rule for systems is measured
+        only, on CLD by default; give one of your own a `LinearSystem`.
     progress : callable, optional
         Told the name of each check before it runs.
     stop_at_failure : bool
@@ -90,7 +93,9 @@ def verify(
             f"verify: {chosen.name} claims no order, as coefficients fitted to one number of steps do, and there "
             "is nothing to verify; measure it on a problem instead (fit.provenance has what it reaches)"
         )
-    where = named(process) if isinstance(process, str) else process or VP()
+    where = named(process) if isinstance(process, str) else process or (CLD() if chosen.family in SYSTEMS else VP())
+    if isinstance(where, LinearSystem):
+        return _of_system(chosen, where, progress)
     subject = _Subject(chosen, where)
     plan = probe(chosen)
     plan.require_linear("verification")
@@ -116,6 +121,27 @@ def verify(
         "coefficients": "not compared with exact ones (fast)" if fast else _coefficients(chosen, where),
     }
     return Certificate(chosen.name, chosen.order, tuple(checks), repr(where), facts, subject)
+
+
+def _of_system(solver: Solver, process: LinearSystem, progress: Progress | None) -> Certificate:
+    """A rule for systems: its order is measured, on a mixture or in law, and there is no proof."""
+    plan = solver.plan(quadratic(process, solver.history + 2, start=0.5, end=0.25))
+    name = "order_mixture" if plan.is_deterministic else "order_gaussian"
+    if progress is not None:
+        progress(name, 0, 1)
+    what = "given an exact past" if plan.is_deterministic else "in law"
+    check = _measured(name, measured_order(solver, process), solver, what)
+    facts = {
+        "prediction": solver.prediction,
+        "history": solver.history,
+        "evaluations_per_step": _in_the_last_step(plan),
+        "stochastic": not plan.is_deterministic,
+        "source": solver.source,
+        "summary": solver.summary,
+        "theory": [],
+        "coefficients": "not compared with exact ones: R is known in floats",
+    }
+    return Certificate(solver.name, solver.order, (check,), repr(process), facts, _Subject(solver, process))
 
 
 def _coefficients(solver: Solver, process: Process) -> str:
@@ -151,7 +177,10 @@ def theory(solver: Solver) -> list[str]:
 
 def evaluations_per_step(solver: Solver) -> int:
     """Evaluations that one step in the middle of a run takes."""
-    plan = probe(solver)
+    return _in_the_last_step(probe(solver))
+
+
+def _in_the_last_step(plan: Plan) -> int:
     last = max((row.step for row in plan.rows if isinstance(row, Evaluate)), default=0)
     return sum(isinstance(row, Evaluate) and row.step == last for row in plan.rows)
 

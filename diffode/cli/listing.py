@@ -18,15 +18,16 @@ def list_solvers(
 
     The order is told as claimed and as verified; – where that has not been done for the present formula.
     """
-    from diffode.solvers.registry import registry
+    from diffode.solvers.registry import registry, systems
     from diffode.solvers.verified import load
 
     files.check_writable(json)
-    families = {solver.family: None for solver in registry().values()}
+    known = (*registry().values(), *systems().values())
+    families = {solver.family: None for solver in known}
     if family is not None and family not in families:
         raise DiffodeError(inputs.nearest("family", family, families))
     entries = load()
-    rows = [_row(solver, entries) for solver in registry().values() if family in (None, solver.family)]
+    rows = [_row(solver, entries) for solver in known if family in (None, solver.family)]
     files.write_json(json, rows)
     if json != files.STDOUT:
         show(rows)

@@ -37,14 +37,19 @@ def verify(
     from diffode.analysis.order.fixed_point import probe
     from diffode.analysis.verification import verify
     from diffode.process import named
+    from diffode.solvers.registry import SYSTEMS
 
-    chosen, where = inputs.solvers(solvers), named(process or "vp")
+    chosen, where = inputs.solvers(solvers), None if process is None else named(process)
     files.check_writable(json)
     files.check_writable(proof)
     if proof is not None and len(chosen) > 1:
         raise DiffodeError(f"--proof {proof}: a file holds one proof; verify the {len(chosen)} solvers one by one")
     if proof is not None and not probe(chosen[0]).is_deterministic:
         raise DiffodeError(f"--proof {proof}: {chosen[0].name} draws noise, so its order is measured, not proved")
+    if proof is not None and chosen[0].family in SYSTEMS:
+        raise DiffodeError(f"--proof {proof}: {chosen[0].name} moves a system, so its order is measured, not proved")
+    if report is not None and any(solver.family in SYSTEMS for solver in chosen):
+        raise DiffodeError(f"--report {report}: a report is about one state, and a solver here moves a system")
     if proof is not None and tableau_for(chosen[0], ceil(chosen[0].order) + 1) is not None:
         raise DiffodeError(
             f"--proof {proof}: the order of {chosen[0].name} is proved by the conditions of its tableau, for which no "

@@ -23,9 +23,10 @@ from diffode.analysis.order.systems import Vector, minus, plus, run, scaled
 from diffode.analysis.order.trees import Tree
 from diffode.errors import PlanError
 from diffode.plan import Combine, Level, Plan
-from diffode.process import EDM
+from diffode.process import CLD, EDM
 from diffode.series import Series
 from diffode.solvers import Solver
+from diffode.solvers.registry import SYSTEMS
 from diffode.trace import Memory, trace
 
 
@@ -40,13 +41,19 @@ class Levels:
 @lru_cache(maxsize=512)
 def probe(solver: Solver) -> Plan:
     """A short plan of equal steps after enough forced ones, to look at what the rule keeps, not at its numbers."""
-    return trace(solver, _equal(solver, 0.1), exact_past=solver.history + 2, open_end=True)
+    levels = _of_a_system(solver) if solver.family in SYSTEMS else _equal(solver, 0.1)
+    return trace(solver, levels, exact_past=solver.history + 2, open_end=True)
 
 
 def _equal(solver: Solver, h: float) -> Levels:
     process = EDM()
     count = solver.history + 5
     return Levels(process, tuple(process.level(lam=h * k) for k in range(count)))
+
+
+def _of_a_system(solver: Solver) -> Levels:
+    process = CLD()
+    return Levels(process, tuple(process.level(0.5 - 0.02 * k) for k in range(solver.history + 5)))
 
 
 def _tiny(solver: Solver) -> Levels:
