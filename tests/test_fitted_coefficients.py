@@ -518,3 +518,12 @@ def test_levels_between_levels_are_equally_far_apart() -> None:
     fine = refined(PROBE, 4)
     assert np.allclose(np.diff(fine.lam), np.diff(PROBE.lam).repeat(4) / 4)
     assert np.array_equal(fine.lam[::4], PROBE.lam)
+
+
+def test_a_plugin_on_a_base_comes_back_from_its_file(tmp_path: Path) -> None:
+    found, path = fitted("amed", base="dpmpp_2m"), tmp_path / "plugin.json"
+    found.save(path)
+    again = de.get_solver(str(path))
+    assert again.options["base"] == "dpmpp_2m"
+    assert again.plan(found.grid) == found.solver.plan(found.grid)
+    assert found.provenance["start"] == "amed_plugin(base='dpmpp_2m')"
