@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -80,6 +81,15 @@ class CoefficientTable:
     @property
     def nfe(self) -> int:
         return sum(len(step.evaluations) for step in self.steps)
+
+    @cached_property
+    def last_use(self) -> dict[str, int]:
+        """The last step that weighs each name."""
+        last: dict[str, int] = {}
+        for i, step in enumerate(self.steps):
+            for row in (step.weights, *(evaluation.weights for evaluation in step.evaluations)):
+                last.update((name, i) for name, _ in row)
+        return last
 
     @staticmethod
     def of(plan: Plan, prediction: str | None = None) -> CoefficientTable:
@@ -231,7 +241,8 @@ def _step(table: CoefficientTable, step: Step) -> Linear:
 
 
 def _sum(step: Step, weights: Weights) -> Linear:
-    parts = (step.constant(c) if name == "one" else c * step.memory[name] for name, c in weights)
+    memory = step.memory
+    parts = (step.constant(c) if name == "one" else c * memory[name] for name, c in weights)
     return sum(parts, Linear({}))
 
 
@@ -244,11 +255,7 @@ def _level(step: Step, lam: float) -> Level:
 
 def _forget(table: CoefficientTable, step: Step) -> None:
     """Drop what no later step weighs, so that a run holds no more arrays than it must."""
-    needed: set[str] = set()
-    for later in table.steps[step.index + 1 :]:
-        for row in (later.weights, *(evaluation.weights for evaluation in later.evaluations)):
-            needed.update(name for name, _ in row)
-    for name in [name for name in step.memory if name not in needed]:
+    for name in [name for name in step.memory if table.last_use.get(name, -1) <= step.index]:
         del step.memory[name]
 
 
