@@ -9,35 +9,19 @@ that D_u sees in x_s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from diffode.errors import SolverError
-from diffode.plan import Level, Linear
+from diffode.plan import Linear
 from diffode.solvers.ancestral import dpmpp_2s_ancestral
 from diffode.solvers.base import limit, solver
-from diffode.solvers.churn import of_base
+from diffode.solvers.churn import Foretold, of_base
 from diffode.solvers.first_order import euler_ancestral
 from diffode.solvers.multistep import dpmpp_2m
 from diffode.solvers.transforms import resolved
 from diffode.trace import Step
 
 SLOPES = ("guided", "published")
-
-
-@dataclass
-class _Shifted(Step):
-    """A step from x̃, where the network need not be asked again at `now`."""
-
-    first: Linear | None = None
-
-    def model(
-        self, x: Linear, level: Level, at: Level | None = None, to: Level | None = None, output: str | None = None
-    ) -> Linear:
-        """As `Step.model`."""
-        if self.first is not None and level is self.now:
-            return self.first
-        return super().model(x, level, at, to, output)
 
 
 @solver(
@@ -84,7 +68,7 @@ def cfg_pp(step: Step, base: Any = euler_ancestral, slopes: str = "guided") -> L
     free = step.model(step.x, now, output="unconditional")
     scale, first = (now.alpha, guided) if rule.prediction == "x0" else (-now.sigma, free)
     step.store(free if slopes == "published" else first)
-    inner = _Shifted(**vars(step), first=first)
+    inner = Foretold(**vars(step), first=first)
     inner.x = step.hold(step.x + scale * (guided - free))
     return rule(inner)
 

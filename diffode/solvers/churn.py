@@ -54,17 +54,17 @@ def forward(step: Step, a: Level, b: Level, rise: Number, key: str, s_noise: flo
 
 
 @dataclass
-class _Late(Step):
-    """A step from a raised state whose first evaluation was made before the raise."""
+class Foretold(Step):
+    """A step from another state than the rule's, whose value at `now` is known already."""
 
-    before: Step | None = None
+    first: Linear | None = None
 
     def model(
         self, x: Linear, level: Level, at: Level | None = None, to: Level | None = None, output: str | None = None
     ) -> Linear:
         """As `Step.model`."""
-        if self.before is not None and level is self.now:
-            return self.before.model(self.before.x, self.before.now, at, to, output)
+        if self.first is not None and level is self.now:
+            return self.first
         return super().model(x, level, at, to, output)
 
 
@@ -126,7 +126,8 @@ def edm_stochastic(
         x = forward(step, now, raised, rise, "churn", s_noise)
         if late and step.singular:
             return _late_limit(step, x, raised)
-        inner = _Late(**vars(step), before=step if late else None)
+        known = step.model(step.x, now) if late else None
+        inner = Foretold(**vars(step), first=known)
         inner.x, inner.now = x, raised
     return inner.limit() if step.singular else rule(inner)
 

@@ -44,7 +44,8 @@ def restart(step: Step, base: Any = heun, s_noise: float = 1.0) -> Linear:
         What goes down; Heun's method in the paper.
     s_noise : float
         1 is the forward process. The official code has 0 by default, which goes up without noise and keeps no law, and
-        1.003 in its published commands; neither converges.
+        1.003 in its published commands; neither converges. Those commands churn on the ways down besides
+        (restart_gamma, 0.05 between S_min and S_max), which is not here.
     """
     if step.index not in getattr(step.tracer.grid, "rises", ()):
         return resolved(base)(step)
