@@ -97,7 +97,7 @@ def test_order_with_a_share_of_the_steps_left_out(extrapolation: str, order: int
     ends = [process.lam(t) for t in (0.7, 0.15)]
     errors = []
     for n in (128, 256, 512):
-        grid = de.TimeGrid(process, lam=np.linspace(*ends, n + 1))
+        grid = de.TimeGrid(process, lam=np.linspace(ends[0], ends[1], n + 1))
         rule = skipping.configure(base="dpmpp_2m", skip=tuple(range(6, n, 3)), extrapolation=extrapolation)
         right = de.reference(PROBLEM.model, x, grid, 1e-12).x
         errors.append(np.abs(de.sample(PROBLEM.model, rule, grid, x).x - right).max())
@@ -185,7 +185,10 @@ def test_a_window_without_width_or_before_the_cutoff_is_the_base(
 ) -> None:
     model, grid, x = data.denoiser(process), inside(process, 5), states(3, 2)
     right = de.sample(model, base, grid, x).x
-    for options in (dict(window=1e-9, spacing=1.0, cutoff=0.0), dict(window=0.1, cutoff=float(grid.t.max()))):
+    each: list[dict[str, Any]] = [
+        dict(window=1e-9, spacing=1.0, cutoff=0.0), dict(window=0.1, cutoff=float(grid.t.max())),
+    ]  # fmt: skip
+    for options in each:
         for shift in ("start", "target"):
             assert close(time_shift(model, base, grid, x, shift=shift, **options).sample.x, right, 1e-12)
     assert close(de.sample(TimeShifted(model, 1e-9, 1.0, cutoff=-1.0), base, grid, x).x, right, 1e-12)
