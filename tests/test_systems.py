@@ -440,6 +440,7 @@ def half_a_state(step: Any) -> Linear:
         (lambda: de.compile(half_a_state, de.CLD(), grid(de.CLD(), 3)), "must return the new state, a vector"),
         (lambda: de.compile("gddim", de.CLD(), grid(de.CLD(), 3), factor="Q"), "no factor 'Q'; there are R and L"),
         (lambda: de.compile("gddim", de.CLD(), de.grids.quadratic(de.CLD(), 3, final="zero")), "inside"),
+        (lambda: de.compile("gddim", de.CLD(), grid(de.CLD(), 3), terms=-1), "outside its range"),
         (lambda: de.CLD(vv0=0.0), "needs 0 < vv0"),
         (lambda: de.CLD(jitter=1.0), "jitter"),
         (lambda: de.CLD(m_inv=-1.0), "m_inv=-1.0"),

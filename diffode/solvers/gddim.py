@@ -62,7 +62,7 @@ def _through(step: Step, factor: str, sum_of: int, values: Sequence[Any], levels
 
 
 def _turned(system: LinearSystem, factor: str, level: Level, value: Any) -> Vector:
-    """The network's ε, which belongs to R, as that of another root: K^T R^{−T} ε."""
+    """The network's ε, which belongs to R, as that of another root: Kᵀ R^{−T} ε."""
     if factor == "R":
         return cast(Vector, value)
     return _root(system, factor)(level.t).T @ system.factor(level.t).inverse().T @ cast(Vector, value)
@@ -78,7 +78,7 @@ def _state(step: Step) -> Vector:
     history=lambda degree: degree,
     exponential=lambda factor: factor == "R",
     source=f"{_GDDIM}, the deterministic multistep; cld_jax/deis.py sums for its integrals",
-    ranges={"degree": (0, 5)},
+    ranges={"degree": (0, 5), "terms": (0, 1_000_000)},
 )
 def gddim(step: Step, degree: int = 0, corrector: bool = False, factor: str = "R", terms: int = 0) -> Any:
     r"""gDDIM on a linear system: ε a polynomial of given degree in t through its last values; fewer at the start.
