@@ -84,6 +84,8 @@ def test_a_grid_with_restarts_is_no_main_grid_and_has_no_reverse() -> None:
         de.grids.restart(main(10).reversed(), [])
     with pytest.raises(GridError, match="cannot be reversed"):
         grid.reversed()
+    with pytest.raises(GridError, match="save its main grid"):
+        de.grids.save(grid, "never_written.json")
 
 
 # --- the law ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 
 from diffode.errors import GridError
 from diffode.grids.grid import TimeGrid, check_steps, level_of, noiseless
+from diffode.grids.restart import RestartGrid
 from diffode.process import Process
 
 FORMAT = "diffode-grid/1"
@@ -31,10 +32,12 @@ def dumps(grid: TimeGrid, **facts: Any) -> str:
     Raises
     ------
     GridError
-        If its levels are arrays.
+        If its levels are arrays, or it has restarts.
     """
     if any(np.ndim(level.lam) for level in grid):
         raise GridError("grid: levels that are arrays are not written to a file; save one grid at a time")
+    if isinstance(grid, RestartGrid):
+        raise GridError("grid: a grid with restarts is not written to a file; save its main grid, and make it again")
     lam = [float(level.lam) for level in grid]
     content = {
         "format": FORMAT, "process": repr(grid.process), **facts,
