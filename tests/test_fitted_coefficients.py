@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,21 @@ def test_the_plugin_is_its_base_on_the_split_grid(data: st.DataObject) -> None:
         assert np.max(np.abs(final(plan, model, x) - final(split, model, x))) <= bound(split, model, x)
 
 
+@given(st.floats(0.1, 0.9), st.floats(0.8, 1.2), st.floats(0.8, 1.2), mixtures(dimension=2))
+def test_amed_is_what_the_official_code_does(r: float, c: float, a: float, data: de.GaussianMixture) -> None:
+    """solvers_amed.py, line by line, in σ."""
+    process = de.EDM()
+    model, sigmas = data.denoiser(process), [40.0, 3.0, 0.2]
+    x = start = 40.0 * np.random.default_rng(3).standard_normal((4, 2))
+    for t_cur, t_next in pairwise(sigmas):
+        t_mid = t_next**r * t_cur ** (1 - r)
+        x_mid = x + (t_mid - t_cur) * (x - model(x, t_cur)) / t_cur
+        x = x + c * (t_next - t_cur) * (x_mid - model(x_mid, a * t_mid)) / t_mid
+    rule = de.get_solver("amed").configure(r=r, c=c, a=a)
+    found = de.sample(model, rule, de.TimeGrid(process, sigma=sigmas), start).x
+    assert np.max(np.abs(found - x)) < 1e-9
+
+
 def test_numbers_of_amed_belong_to_steps() -> None:
     amed = de.get_solver("amed")
     fit_to_three = amed.configure(r=(0.4, 0.5, 0.6), c=(1.0, 1.1, 0.9), a=0.95)
@@ -447,6 +463,34 @@ def test_a_first_step_of_order_one_has_no_prediction(data: st.DataObject) -> Non
     mixed, plain = (final(plan, model, x) for plan in plans)
     assert np.max(np.abs(mixed - plain)) <= sum(bound(plan, model, x) for plan in plans)
     assert len({row.prediction for row in plans[0].rows if isinstance(row, Evaluate)}) == 1
+
+
+RELAXED: dict[str | float, Callable[[float], float]] = {
+    "bh1": lambda h: h * h / 2 / (np.expm1(h) - h),
+    "bh2": lambda h: h * np.expm1(h) / 2 / (np.expm1(h) - h),
+    "plus": lambda h: 1 + np.expm1(h) / 2,
+    "minus": lambda h: 1 - np.expm1(h) / 2,
+    1 / 6: lambda h: 1 + h / 6,
+}
+"""What the official code multiplies f′ by, with −h in place of h for data prediction."""
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0"])
+@pytest.mark.parametrize("relaxation", RELAXED)
+@given(st.floats(0.05, 2.0), st.floats(0.05, 2.0))
+def test_relaxations_are_those_of_the_official_code(
+    relaxation: str | float, prediction: str, before: float, h: float
+) -> None:
+    """The older value has no other weight than that of the first derivative."""
+    grid = de.TimeGrid(de.EDM(), lam=[-1.0 - before, -1.0, -1.0 + h])
+    steps = [({"prediction": prediction, "relaxation": w},) for w in (relaxation, None)]
+    tables = [CoefficientTable.of(de.get_solver("usf").configure(schedule=s).plan(grid)) for s in steps]
+    first = [dict(table.steps[0].weights) for table in tables]
+    last = [dict(table.steps[1].weights) for table in tables]
+    ratio = last[0]["x_T"] / first[0]["x_T"]
+    relaxed, plain = (row["d0"] - ratio * one["d0"] for row, one in zip(last, first, strict=True))
+    z = h if prediction == "eps" else -h
+    assert relaxed == pytest.approx(RELAXED[relaxation](z) * plain, rel=1e-8)
 
 
 @pytest.mark.parametrize("corrector", [None, "pec", "pece"])

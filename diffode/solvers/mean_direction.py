@@ -61,9 +61,15 @@ def _told(step: Step, level: Level, a: float) -> Level | None:
     return None if a == 1 else step.level(rho=a * level.rho)
 
 
+def _noise(step: Step, x: Linear, level: Level, told: Level | None = None) -> Linear:
+    """ε at a state: where the network may be told another level, from the data prediction, as in the module."""
+    value = step.model(x, level, told)
+    return value if step.tracer.rule.prediction == "eps" else (x - level.alpha * value) / level.sigma
+
+
 @solver(
     order=_order,
-    prediction="eps",
+    prediction=lambda a: "eps" if a == 1 else "x0",
     exponential=lambda c: c == 1,
     source="arXiv:2312.00094, eq. (9); code: zju-pi/diff-sampler, solvers_amed.py",
     limits=[limit("dpm_solver_2", r=0.5, c=1.0, a=1.0)],
@@ -84,8 +90,8 @@ def amed(step: Step, r: PerStep = 0.5, c: PerStep = 1.0, a: PerStep = 1.0) -> Li
     if step.singular:
         return step.limit()
     middle = step.level(lam=step.now.lam + r * step.h)
-    inner = taylor(step, "eps", [step.model(step.x, step.now)], middle)
-    return taylor(step, "eps", [c * step.model(inner, middle, _told(step, middle, a))])
+    inner = taylor(step, "eps", [_noise(step, step.x, step.now)], middle)
+    return taylor(step, "eps", [c * _noise(step, inner, middle, _told(step, middle, a))])
 
 
 amed_third = amed.configure("amed_third", r=1 / 3, source="arXiv:2312.00094, with r = 1/3")
