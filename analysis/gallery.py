@@ -20,12 +20,13 @@ from typing import Any
 from rich.progress import track
 
 from analysis.errata import Certificates, certificates, linked
-from analysis.orders import RESULTS
+from analysis.orders import RESULTS, solvers
 from diffode.analysis.formula import Formula
 from diffode.analysis.stability import Region, stability
 from diffode.catalogue import Entry, catalogue
 from diffode.errors import DiffodeError
-from diffode.solvers import Solver, registry, verified
+from diffode.solvers import Solver, verified
+from diffode.solvers.registry import systems
 
 FOLDER = Path(__file__).parents[1] / "docs" / "gallery"
 STABILITY = RESULTS / "stability.json"
@@ -48,7 +49,7 @@ Stability = Mapping[str, Mapping[str, Any]]
 def families() -> dict[str, list[Solver]]:
     """The registered solvers by family."""
     found: dict[str, list[Solver]] = {}
-    for solver in registry().values():
+    for solver in solvers().values():
         found.setdefault(solver.family, []).append(solver)
     return found
 
@@ -59,14 +60,14 @@ def families() -> dict[str, list[Solver]]:
 def study() -> Stability:
     """Intervals of all solvers that have them, by name; only those whose formula changed are computed."""
     known: dict[str, Any] = json.loads(STABILITY.read_text(encoding="utf-8")) if STABILITY.is_file() else {}
-    for family, solvers in families().items():
-        stale = [s for s in solvers if known.get(s.name, {}).get("fingerprint") != verified.fingerprint(s)]
+    for family, members in families().items():
+        stale = [s for s in members if known.get(s.name, {}).get("fingerprint") != verified.fingerprint(s)]
         for solver in track(stale, family, disable=not stale):
             known[solver.name] = {"fingerprint": verified.fingerprint(solver), **_intervals(solver)}
             STABILITY.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         if stale or not _picture(family).is_file():
-            draw(family, solvers)
-    kept = {name: known[name] for name in registry()}
+            draw(family, members)
+    kept = {name: known[name] for name in solvers()}
     STABILITY.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return kept
 
@@ -83,14 +84,14 @@ def _picture(family: str) -> Path:
     return FOLDER / "stability" / f"{family}.png"
 
 
-def draw(family: str, solvers: Iterable[Solver], columns: int = 6) -> None:
+def draw(family: str, members: Iterable[Solver], columns: int = 6) -> None:
     """The regions of a family on y' = z y, a panel each; no picture where none has a region."""
     import matplotlib.pyplot as plt
 
     from diffode.analysis.stability.plots import draw as draw_regions
     from diffode.analysis.style import look
 
-    regions = list(_regions(solvers))
+    regions = list(_regions(members))
     if not regions:
         return
     rows = -(-len(regions) // columns)
@@ -110,8 +111,8 @@ def draw(family: str, solvers: Iterable[Solver], columns: int = 6) -> None:
         plt.close(figure)
 
 
-def _regions(solvers: Iterable[Solver]) -> Iterator[tuple[str, Region]]:
-    for solver in solvers:
+def _regions(members: Iterable[Solver]) -> Iterator[tuple[str, Region]]:
+    for solver in members:
         try:
             yield solver.name, stability(solver, points=120)
         except (DiffodeError, ArithmeticError, NotImplementedError):
@@ -123,7 +124,7 @@ def _regions(solvers: Iterable[Solver]) -> Iterator[tuple[str, Region]]:
 
 def pages(found: Certificates, stable: Stability) -> dict[str, str]:
     """All pages in Markdown by file name."""
-    made = {f"{family}.md": family_page(family, solvers, found, stable) for family, solvers in families().items()}
+    made = {f"{family}.md": family_page(family, rules, found, stable) for family, rules in families().items()}
     return {"README.md": index(), **made, "beside.md": beside(catalogue())}
 
 
@@ -142,8 +143,8 @@ def index() -> str:
         "| family | what | solvers |",
         "| --- | --- | --- |",
     ]
-    for family, solvers in found.items():
-        names = ", ".join(f"[{solver.name}]({family}.md#{_anchor(solver.name)})" for solver in solvers)
+    for family, members in found.items():
+        names = ", ".join(f"[{solver.name}]({family}.md#{_anchor(solver.name)})" for solver in members)
         lines.append(f"| [{family}]({family}.md) | {_about(family)} | {names} |")
     return "\n".join([*lines, ""])
 
@@ -159,12 +160,12 @@ def _anchor(name: str) -> str:
     return "".join(c for c in name.lower().replace(" ", "-") if c.isalnum() or c in "-_")
 
 
-def family_page(family: str, solvers: list[Solver], found: Certificates, stable: Stability) -> str:
+def family_page(family: str, members: list[Solver], found: Certificates, stable: Stability) -> str:
     """One family: a picture of all regions of stability, then every solver."""
     lines = [f"# {family}", "", _about(family), ""]
-    if any("none" not in stable[solver.name] for solver in solvers):
+    if any("none" not in stable[solver.name] for solver in members):
         lines += [f"![Regions of stability in the plane of z = h × rate](stability/{family}.png)", ""]
-    for solver in solvers:
+    for solver in members:
         lines += entry(solver, found[solver.name], stable[solver.name])
     return "\n".join(lines)
 
@@ -216,6 +217,9 @@ def _limit(law: Any) -> str:
 
 
 def _formula(solver: Solver) -> Iterator[str]:
+    if solver.name in systems():
+        yield from ("Its coefficients are small matrices: see [systems](../systems.md).", "")
+        return
     formula = Formula.of(solver)
     if len(formula.latex) > LONGEST:
         count = len(formula.lines) + len(formula.weights)

@@ -19,10 +19,16 @@ from rich.progress import track
 
 from diffode.analysis.census import side_by_side
 from diffode.process import VP
-from diffode.solvers import registry, verified
+from diffode.solvers import Solver, registry, verified
+from diffode.solvers.registry import systems
 
 RESULTS = Path(__file__).parent / "results"
 CERTIFICATES = RESULTS / "orders.json"
+
+
+def solvers() -> dict[str, Solver]:
+    """All registered solvers by name, those for systems last."""
+    return {**registry(), **systems()}
 
 
 def study(again: bool = False) -> dict[str, dict[str, Any]]:
@@ -32,19 +38,19 @@ def study(again: bool = False) -> dict[str, dict[str, Any]]:
         known = {entry["solver"]: entry for entry in json.loads(CERTIFICATES.read_text(encoding="utf-8"))}
     missing = [
         name
-        for name, solver in registry().items()
+        for name, solver in solvers().items()
         if known.get(name, {}).get("fingerprint") != verified.fingerprint(solver)
     ]
     done = side_by_side(missing, VP(), fast=False, workers=2)
     for name, entry in track(done, "verifying", total=len(missing), disable=not missing):
-        known[name] = {**entry, "fingerprint": verified.fingerprint(registry()[name])}
+        known[name] = {**entry, "fingerprint": verified.fingerprint(solvers()[name])}
         _write(known)
     _write(known)
-    return {name: known[name] for name in registry()}
+    return {name: known[name] for name in solvers()}
 
 
 def _write(known: Mapping[str, dict[str, Any]]) -> None:
-    entries = [known[name] for name in registry() if name in known]
+    entries = [known[name] for name in solvers() if name in known]
     RESULTS.mkdir(exist_ok=True)
     CERTIFICATES.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -72,7 +78,7 @@ def table(certificates: Mapping[str, dict[str, Any]]) -> str:
     for name, entry in certificates.items():
         checks = {check["name"]: check for check in entry["checks"]}
         cells = [_cell(checks.get(key)) for key in ("order_proof", "order_mixture", "order_gaussian", "order_started")]
-        family = registry()[name].family
+        family = solvers()[name].family
         lines.append(f"| {name} | {family} | {entry['claimed_order']:g} | {' | '.join(cells)} | {entry['verdict']} |")
     return "\n".join([*lines, "", *_failures(certificates)])
 

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from analysis import liars, orders
-from diffode.solvers import registry, verified
+from diffode.solvers import verified
 
 CERTIFICATES = {entry["solver"]: entry for entry in json.loads(orders.CERTIFICATES.read_text(encoding="utf-8"))}
 
 
-@pytest.mark.parametrize("name", registry())
+@pytest.mark.parametrize("name", orders.solvers())
 def test_every_formula_is_in_the_table_as_it_is_now(name: str) -> None:
     """Fails where a formula changed after `python -m analysis.orders`: run it again."""
-    solver = registry()[name]
+    solver = orders.solvers()[name]
     assert CERTIFICATES[name]["fingerprint"] == verified.fingerprint(solver)
     assert verified.verified_order(solver, verified.load()) == CERTIFICATES[name]["order"]
 
@@ -23,12 +23,12 @@ def test_every_formula_is_in_the_table_as_it_is_now(name: str) -> None:
 def test_verdicts_are_as_the_registry_declares() -> None:
     """A solver fails if and only if it is marked with an order that it reaches instead of its claim."""
     failing = {name for name, entry in CERTIFICATES.items() if entry["verdict"] == "FAIL"}
-    assert failing == {name for name, solver in registry().items() if solver.reaches is not None}
+    assert failing == {name for name, solver in orders.solvers().items() if solver.reaches is not None}
     assert not [name for name, entry in CERTIFICATES.items() if entry["verdict"] == "INCONCLUSIVE"]
 
 
 def test_the_table_is_that_of_the_certificates() -> None:
-    ordered = {name: CERTIFICATES[name] for name in registry()}
+    ordered = {name: CERTIFICATES[name] for name in orders.solvers()}
     assert (orders.RESULTS / "orders.md").read_text(encoding="utf-8") == orders.table(ordered) + "\n"
     assert verified.load() == orders.shipped(ordered)
 
