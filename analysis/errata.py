@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import orders
+from diffode.catalogue import catalogue
 from diffode.solvers import Solver, get_solver, registry
 
 PAGE = Path(__file__).parents[1] / "docs" / "errata.md"
@@ -54,7 +55,15 @@ def page(found: Certificates) -> str:
     ]
     for slip, solvers in groupby(wrong, key=lambda solver: str(solver.erratum and solver.erratum.what)):
         lines += _entry(slip, list(solvers), found)
+    lines += ["## Beside step rules", "", *_beside(), ""]
     return "\n".join(lines)
+
+
+def _beside() -> Iterator[str]:
+    """What is wrong with methods that are no step rules, and the page that measures it."""
+    for entry in catalogue().values():
+        if entry.slip:
+            yield f"- `{entry.name}`, {linked(entry.source)}. {entry.slip} [See]({entry.page})."
 
 
 def _row(solver: Solver, found: Certificates) -> str:

@@ -41,12 +41,18 @@ class Entry:
         Paper and equation; where its code differs.
     thing : callable
         The class or function itself.
+    slip : str
+        What is wrong with it as published, for the errata.
+    page : str
+        The page of the documentation that measures it.
     """
 
     name: str
     kind: str
     source: str
     thing: Callable[..., Any]
+    slip: str = ""
+    page: str = ""
 
     @property
     def summary(self) -> str:
@@ -57,7 +63,7 @@ class Entry:
 _entries: dict[str, Entry] = {}
 
 
-def catalogued(kind: Kind, source: str) -> Callable[[Thing], Thing]:
+def catalogued(kind: Kind, source: str, *, slip: str = "", page: str = "") -> Callable[[Thing], Thing]:
     """Put a class or function into the catalogue.
 
     >>> @catalogued("wrapper", "my notebook, page 3")
@@ -68,7 +74,7 @@ def catalogued(kind: Kind, source: str) -> Callable[[Thing], Thing]:
     """
 
     def enter(thing: Thing) -> Thing:
-        _entries[thing.__name__] = Entry(thing.__name__, kind, source, thing)
+        _entries[thing.__name__] = Entry(thing.__name__, kind, source, thing, slip, page)
         return thing
 
     return enter

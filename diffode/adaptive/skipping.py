@@ -154,7 +154,13 @@ class Skipped:
     solver: Solver
 
 
-@catalogued("controller", "arXiv:2507.17135; official code, sada/solver.py (step-wise skipping)")
+@catalogued(
+    "controller",
+    "arXiv:2507.17135; official code, sada/solver.py (step-wise skipping)",
+    slip="The weights of the extrapolation add up to 1, but have the first moment 0 in place of 1/2: of first order. "
+    "Adams' weights keep the second.",
+    page="acceleration.md",
+)
 def sada(
     model: Model,
     base: str | Solver,

@@ -143,7 +143,13 @@ def _relaxed(
     return centre + arrays.array(np.where(better[:, None], moved, flat(x) - flat(centre))).reshape(x.shape)
 
 
-@catalogued("fit", "arXiv:2405.15506; code: vinhsuhi/LD3, trainer.py")
+@catalogued(
+    "fit",
+    "arXiv:2405.15506; code: vinhsuhi/LD3, trainer.py",
+    slip="In the code's mode 'lambda' the bound of the decoupled times is taken from the logits, which are all 1, and is 0: "
+    "the times stay coupled.",
+    page="searched-grids.md",
+)
 def fit_ld3(
     target: Any,
     nfe: int,

@@ -37,7 +37,13 @@ _ROUNDING = 1e-9
 """How much cleaner than the first level one may be by the rounding of a grid, in λ."""
 
 
-@catalogued("wrapper", "arXiv:2210.05475, section 3.2 (AFS); diff-sampler, afs=True; USF, arXiv:2312.07243")
+@catalogued(
+    "wrapper",
+    "arXiv:2210.05475, section 3.2 (AFS); diff-sampler, afs=True; USF, arXiv:2312.07243",
+    slip="The code's ε = x/√(α² + σ²) is not that of a unit Gaussian, ε = σ x/(α² + σ²): at large σ its data prediction "
+    "is half of that.",
+    page="acceleration.md",
+)
 class AnalyticalFirstStep(Wrapped):
     r"""The first evaluation by a formula (AFS), which saves one pass.
 
