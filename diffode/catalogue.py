@@ -20,9 +20,9 @@ PLACES: tuple[str, ...] = (
     "diffode.adaptive.skipping", "diffode.adaptive.time_shift", "diffode.grids.restart",
     *(f"diffode.models.{name}" for name in ("guidance", "maps", "reuse", "shift")),
     *(f"diffode.runners.{name}" for name in ("denoising_mcmc", "maps", "picard")),
-    *(f"diffode.fitting.{name}" for name in ("gits", "guidance", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
+    *(f"diffode.fitting.{name}" for name in ("gits", "ays", "ld3", "nonuniform", "timesearch", "evolution")),
     *(f"diffode.fitting.{name}" for name in ("canonical", "bespoke", "directions", "schedules", "compensation")),
-    "diffode.fitting.statistics",
+    *(f"diffode.fitting.{name}" for name in ("guidance", "statistics")),
 )  # fmt: skip
 """Modules whose import fills the catalogue."""
 

@@ -49,8 +49,8 @@ class _Fitting(LinearGuidance):
 @catalogued(
     "fit",
     "arXiv:2312.12487, section 5.1 and appendix B (LinearAG)",
-    slip="Coefficients that are fitted along runs with full guidance see other states than the run that uses them, which "
-    "then diverges; fitted along that run they do not.",
+    slip="Coefficients that are fitted along runs with full guidance see other states than the run that uses them, "
+    "which then diverges; fitted along that run they do not.",
     page="acceleration.md",
 )
 def fit_linear_guidance(

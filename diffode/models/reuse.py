@@ -40,8 +40,8 @@ _ROUNDING = 1e-9
 @catalogued(
     "wrapper",
     "arXiv:2210.05475, section 3.2 (AFS); diff-sampler, afs=True; USF, arXiv:2312.07243",
-    slip="The code's ε = x/√(α² + σ²) is not that of a unit Gaussian, ε = σ x/(α² + σ²): at large σ its data prediction "
-    "is half of that.",
+    slip="The code's ε = x/√(α² + σ²) is not that of a unit Gaussian, ε = σ x/(α² + σ²): at large σ its data "
+    "prediction is half of that.",
     page="acceleration.md",
 )
 class AnalyticalFirstStep(Wrapped):
