@@ -146,8 +146,8 @@ def _relaxed(
 @catalogued(
     "fit",
     "arXiv:2405.15506; code: vinhsuhi/LD3, trainer.py",
-    slip="In the code's mode 'lambda' the bound of the decoupled times is taken from the logits, which are all 1, and is "
-    "0: the times stay coupled.",
+    slip="In the code's mode 'lambda' the bound of the decoupled times is taken from the logits, which are all 1, and "
+    "is 0: the times stay coupled.",
     page="searched-grids.md",
 )
 def fit_ld3(
