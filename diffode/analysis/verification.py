@@ -316,7 +316,7 @@ def _started(slope: Slope, solver: Solver, checks: list[Check]) -> Check:
     detail = f"slope {slope} with the rule's own start and end"
     found = [check.value for check in checks if check.name in ("order_proof", "order_mixture")]
     known = (round(value) for value in found if value is not None and isfinite(value))
-    true_order = min([solver.reaches or solver.order, *known])
+    true_order = min([solver.true_order, *known])
     starts = solver.history or probe(solver).memory.named
     if starts and converges and slope.value < true_order - MARGIN:
         detail += f", which cost it order {true_order:g}"

@@ -150,6 +150,11 @@ class Solver:
         return self._claim("reaches")
 
     @property
+    def true_order(self) -> float:
+        """The order that it has: the claim, or what it `reaches` where it misses that."""
+        return self.order if self.reaches is None else self.reaches
+
+    @property
     def erratum(self) -> Erratum | None:
         return self._claim("erratum")
 
