@@ -272,9 +272,9 @@ class Watched:
     def one(self, x: np.ndarray) -> np.ndarray:
         return self.note(self.real.one(x))
 
-    def model(self, x: np.ndarray, t: float) -> np.ndarray:
+    def model(self, x: np.ndarray, t: float, output: str | None = None) -> np.ndarray:
         self.calls += 1
-        return self.note(0.5 * x)
+        return self.note((0.25 if output else 0.5) * x)
 
 
 @every
@@ -308,7 +308,7 @@ def test_nothing_that_is_handed_in_is_changed(solver: Solver, backend: str) -> N
 
     start = guarded(arrays.array(np.linspace(-80, 80, 6).reshape(2, 3)))
     noise = [guarded(arrays.normal(1, k, start)) for k in range(len(plan.noises))]
-    model = de.Denoiser(lambda x, t: guarded(affine(x, t)), EDM, prediction=solver.prediction)
+    model = de.Denoiser(lambda x, t, output=None: guarded(affine(x, t, output)), EDM, prediction=solver.prediction)
     execute(arrays, plan, model, [start], noise, plan.states)
     assert len(seen) == 1 + plan.nfe + len(noise)
     assert all(version is None or x._version == version for x, version in seen)
