@@ -183,17 +183,18 @@ class Matrix:
     def __matmul__(self, other: Matrix | Vector) -> Any:
         if isinstance(other, Vector):
             return Vector(_dot(row, other) for row in self.rows)
-        return Matrix(tuple(tuple(_dot(row, column) for column in zip(*other.rows, strict=True)) for row in self.rows))
+        columns = other.T.rows
+        return Matrix(tuple([tuple([_dot(row, column) for column in columns]) for row in self.rows]))
 
     def __add__(self, other: Matrix) -> Matrix:
         pairs = (zip(a, b, strict=True) for a, b in zip(self.rows, other.rows, strict=True))
-        return Matrix(tuple(tuple(a + b for a, b in row) for row in pairs))
+        return Matrix(tuple([tuple([a + b for a, b in row]) for row in pairs]))
 
     def __sub__(self, other: Matrix) -> Matrix:
         return self + other * -1.0
 
     def __mul__(self, c: Number) -> Matrix:
-        return Matrix(tuple(tuple(c * a for a in row) for row in self.rows))
+        return Matrix(tuple([tuple([c * a for a in row]) for row in self.rows]))
 
     __rmul__ = __mul__
 
@@ -212,7 +213,10 @@ class Matrix:
 
 
 def _dot(row: Iterable[Number], column: Iterable[Any]) -> Any:
-    return sum(c * a for c, a in zip(row, column, strict=True))
+    total: Any = 0  # no generator, here and above, which would be resumed for every entry of every matrix
+    for c, a in zip(row, column, strict=True):
+        total = total + c * a
+    return total
 
 
 def _times(c: Number, a: Number) -> Number:

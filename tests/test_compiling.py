@@ -12,6 +12,7 @@ import pytest
 
 import diffode as de
 from diffode.kinds import Number
+from diffode.solvers.registry import systems
 
 PROCESS = de.VP()
 GRID = de.grids.uniform_lambda(PROCESS, 20)
@@ -40,6 +41,14 @@ def test_an_evaluation_is_compiled_in_few_calls(name: str) -> None:
     solver = de.get_solver(name)
     plan = solver.plan(GRID)  # what is worked out once is known now
     assert calls(lambda: solver.plan(GRID)) <= 400 * plan.nfe
+
+
+@pytest.mark.parametrize("name", systems())
+def test_matrices_are_compiled_in_few_calls_too(name: str) -> None:
+    """A coefficient of a system is a matrix: twice as many; a reverse SDE has a flow that is integrated in steps."""
+    solver, grid = de.get_solver(name), de.grids.uniform_lambda(de.CLD(), 20)
+    plan = solver.plan(grid)
+    assert calls(lambda: solver.plan(grid)) <= (4000 if name == "gddim_sde" else 800) * plan.nfe
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,10 @@ class Tracer:
         kind = self.grid.levels[0].lam
         terms: list[tuple[Number, str]] = []
         for held, c in expression.terms.items():
-            self._check(held, c)
-            number = literal(c, kind)
+            number = c
+            if type(c) is not float or not isfinite(c):  # most are plain floats, and every row comes by here
+                self._check(held, c)
+                number = literal(c, kind)
             if not (isinstance(number, float) and number == 0.0):
                 terms.append((number, held))
         self.rows.append(Combine(out, tuple(terms)))
