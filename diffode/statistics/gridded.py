@@ -12,7 +12,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from diffode.errors import SolverError, unknown
 from diffode.kinds import Number, package_of
@@ -253,6 +252,8 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 def _splines(known: ModelStatistics) -> _Curves:
     """Cubic splines and their antiderivatives; integrals of them by Gauss's rule between the knots."""
+    from scipy.interpolate import CubicSpline  # 0.1 s, which `diffode --help` need not wait for
+
     lam = known.lam
     line = CubicSpline(lam, known.l)
     S = CubicSpline(lam, known.s).antiderivative()
