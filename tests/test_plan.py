@@ -355,10 +355,11 @@ def test_latex_is_read_by_a_typesetter() -> None:
     """No double subscripts, no bare percent signs, no 1e-07, no inf."""
     mathtext = pytest.importorskip("matplotlib.mathtext")
     parser = mathtext.MathTextParser("path")
-    for plan in shown():
-        for line in plan.latex().split("\n")[1:-1]:
-            parser.parse("$" + re.sub("[^ -~]", "y", line.removesuffix(r"\\").replace("&", " ")) + "$")
-            assert not re.search(r"\de[-+]|(?<!\\)\binf|(?<!\\)%|nan", line), line
+    lines = [line for plan in shown() for line in plan.latex().split("\n")[1:-1]]
+    for line in lines:
+        assert not re.search(r"\de[-+]|(?<!\\)\binf|(?<!\\)%|nan", line), line
+    for line in {re.sub(r"\d+", "1", line): line for line in lines}.values():  # all digits are one to it
+        parser.parse("$" + re.sub("[^ -~]", "y", line.removesuffix(r"\\").replace("&", " ")) + "$")
 
 
 # --- what a rule may write --------------------------------------------------------------------------------
