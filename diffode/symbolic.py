@@ -209,7 +209,24 @@ def symbolic_step(rule: Rule) -> Plan:
     unseen = _unseen(plan, process.levels)
     given = ratios | {symbol("sigma", x.name): symbol("alpha", x.name) * sp.exp(-x.lam) for x in unseen}
     levels = [level for level in process.levels if level not in unseen]
-    return replace(plan, rows=tuple(_tidy_row(row, levels, given) for row in plan.rows))
+    rows = [_tidy_row(row, levels, given) for row in plan.rows]
+    if _ambiguous(rows):
+        rows = [_tidy_row(row, levels, given, in_rho=False) for row in plan.rows]
+    return replace(plan, rows=tuple(rows))
+
+
+def _ambiguous(rows: Iterable[Row]) -> bool:
+    """Whether r_k would be steps in ρ in one coefficient, and steps in λ in another."""
+    found = [
+        sp.sympify(c).free_symbols
+        for row in rows
+        if isinstance(row, Combine)
+        for c, _ in row.terms
+        if not isinstance(c, Scaled)
+    ]
+    return any(DRHO in symbols for symbols in found) and any(
+        DRHO not in symbols and any(x.name.startswith("r_") for x in symbols) for symbols in found
+    )
 
 
 def _unseen(plan: Plan, levels: Sequence[NamedLevel]) -> list[NamedLevel]:
@@ -224,15 +241,15 @@ def _unseen(plan: Plan, levels: Sequence[NamedLevel]) -> list[NamedLevel]:
 # --- coefficients as one would write them -------------------------------------------------------------------
 
 
-def _tidy_row(row: Row, levels: Sequence[NamedLevel], ratios: Mapping[Any, Any]) -> Row:
+def _tidy_row(row: Row, levels: Sequence[NamedLevel], ratios: Mapping[Any, Any], in_rho: bool = True) -> Row:
     if isinstance(row, BrownianIncrement):
-        known = ((name, tidy(_replaced(c, ratios), levels)) for name, c in row.covariances)
+        known = ((name, tidy(_replaced(c, ratios), levels, in_rho)) for name, c in row.covariances)
         return replace(row, covariances=tuple(known))
     if isinstance(row, Evaluate):
         return replace(row, level=row.level.replaced(ratios)) if isinstance(row.level, NamedLevel) else row
     if isinstance(row, Constant) or not isinstance(row, Combine):
         return row
-    terms = ((tidy(_replaced(c, ratios), levels), name) for c, name in row.terms)
+    terms = ((tidy(_replaced(c, ratios), levels, in_rho), name) for c, name in row.terms)
     return Combine(row.out, tuple((c, name) for c, name in terms if c != 0))
 
 
@@ -240,7 +257,7 @@ def _replaced(c: Any, ratios: Mapping[Any, Any]) -> Any:
     return replace(c, factor=_replaced(c.factor, ratios)) if isinstance(c, Scaled) else sp.sympify(c).xreplace(ratios)
 
 
-def tidy(c: Any, levels: Sequence[NamedLevel] = ()) -> Any:
+def tidy(c: Any, levels: Sequence[NamedLevel] = (), in_rho: bool = True) -> Any:
     """A coefficient as a paper has it: rational numbers, a common factor, and one term for each φ-function.
 
     Parameters
@@ -248,6 +265,8 @@ def tidy(c: Any, levels: Sequence[NamedLevel] = ()) -> Any:
     c : Expr, number or Scaled
     levels : sequence of NamedLevel
         Whose e^{−λ} is to be written σ/α.
+    in_rho : bool
+        Whether earlier ρ are to be told by r_k, their steps in ρ, where that is all there is of them.
 
     Examples
     --------
@@ -256,11 +275,12 @@ def tidy(c: Any, levels: Sequence[NamedLevel] = ()) -> Any:
     (h*(Phi(1, -h) + Phi(2, -h)/2)/2, (1 - exp(-2*h))/4)
     """
     if isinstance(c, Scaled):
-        return replace(c, factor=tidy(c.factor, levels))
+        return replace(c, factor=tidy(c.factor, levels, in_rho))
     c = _exact(c)
     if c.has(sp.Integral):
         return c.subs(LAM + H, symbol("lam", "t")).replace(sp.Integral, _pulled)
-    c = _without_rho(_without_lam(c.replace(sp.Abs, _positive), levels))
+    c = _without_lam(c.replace(sp.Abs, _positive), levels)
+    c = _without_rho(c) if in_rho else c
     roots = [a for a in sp.Mul.make_args(c) if a.is_Pow and abs(a.as_base_exp()[1]) == sp.Rational(1, 2)]
     if roots:
         return tidy(c / sp.Mul(*roots)) * sp.sqrt(_shortest(sp.Mul(*(a**2 for a in roots))))

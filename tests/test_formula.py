@@ -194,7 +194,7 @@ def evaluated(c: Any, values: Mapping[Any, float]) -> float:
         ends = [float(end.xreplace(values)) for end in (low, high)]
         return sp.Float(mpmath.quad(lambda lam: integrand(float(lam), PROCESS.level(lam=float(lam)).t), ends))
 
-    return float(sp.sympify(c).replace(sp.Integral, integrate).xreplace(values).evalf(20))
+    return float(sp.N(sp.sympify(c).replace(sp.Integral, integrate).xreplace(values), 20))
 
 
 @each_solver
