@@ -150,10 +150,7 @@ class Course:
 
     def keeper(self, method: str, total: int, **options: Any) -> Keeper:
         """The keeper of a search of so many runs; `options` in plain values tell it from others."""
-        key = {
-            "method": method, "problem": self.target.name, "nfe": self.nfe, "seed": self.seed,
-            "start": self.start.name, "samples": len(self.target.train), "lam": self.grid.lam.tolist(), **options,
-        }  # fmt: skip
+        key = self.target.key(method, self.grid, nfe=self.nfe, seed=self.seed, start=self.start.name, **options)
         return Keeper(key, total, self.progress, self.checkpoint)
 
     def concluded(

@@ -24,6 +24,7 @@ from diffode.fitting.grids import backend_of, flat
 from diffode.fitting.outcome import Fit
 from diffode.plan import Plan
 from diffode.solvers import Solver, get_solver
+from diffode.solvers.tables import base_name
 
 _DC = "arXiv:2409.03755"
 _LOST = 1e12
@@ -35,7 +36,7 @@ def fit_compensation(
     target: Any,
     nfe: int,
     *,
-    start: str = "unipc_2",
+    start: str | Solver = "unipc_2",
     degree: int = 2,
     width: float = 0.5,
     teacher: str | Solver = "ddim",
@@ -56,7 +57,7 @@ def fit_compensation(
         See `diffode.fitting.grids.target_of`.
     nfe : int
         Evaluations, one a step.
-    start : str
+    start : str or Solver
         The base, a registered solver that evaluates once a step.
     degree : int
         Of the polynomial in t.
@@ -91,11 +92,11 @@ def fit_compensation(
         raise DiffodeError(
             f"fit: width must be above 0 and at most 1, tolerance above 0 and below width, not {width!r}, {tolerance!r}"
         )
-    course = Course.of(target, nfe, start=start, **options)
+    base, course = base_name(start), Course.of(target, nfe, start=start, **options)
     if course.start.plan(course.grid).nfe != nfe:
         raise DiffodeError(f"fit: {start} takes more than one evaluation a step; take a multistep solver for start=")
     goals = course.states(get_solver(teacher), refined(course.grid, substeps))[::substeps]
-    rule = get_solver("dc_solver").configure(base=start, degree=degree)
+    rule = get_solver("dc_solver").configure(base=base, degree=degree)
     facts = {"teacher": get_solver(teacher).name, "substeps": substeps, "width": width, "tolerance": tolerance}
     keeper = course.keeper("dc", nfe - degree, degree=degree, **facts)
     ratios = [1.0] * nfe
@@ -108,7 +109,7 @@ def fit_compensation(
         for i in range(degree, nfe):
             ratios[i] = _searched(course, rule, ratios, i, goals[i + 1], width, tolerance)
             offer()
-    content = {"rule": "dc_solver", "options": {"base": start, "degree": degree, "ratios": keeper.best or [1.0] * nfe}}
+    content = {"rule": "dc_solver", "options": {"base": base, "degree": degree, "ratios": keeper.best or [1.0] * nfe}}
     return course.concluded("dc", content, {**facts, "interrupted": keeper.interrupted})
 
 

@@ -20,6 +20,7 @@ from diffode.fitting.keeping import Keeper, descend
 from diffode.fitting.outcome import Fit
 from diffode.grids import TimeGrid
 from diffode.solvers import Solver, get_solver
+from diffode.solvers.tables import base_name
 
 _SPREAD = 0.2
 """How far c and a may be from 1."""
@@ -77,7 +78,7 @@ def fit_amed(
     (2, True)
     """
     rule = "amed" if base is None else "amed_plugin"
-    fixed: dict[str, Any] = {} if base is None else {"base": get_solver(base).name}
+    fixed: dict[str, Any] = {} if base is None else {"base": base_name(base)}
     start = get_solver(rule).configure(**fixed)
     course = Course.of(target, nfe, per_step=2, start=start, **options)
     if start.plan(course.grid).nfe != nfe:

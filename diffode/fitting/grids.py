@@ -6,6 +6,7 @@ A search is never worse than its start on the states that it was made on; what i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,8 +107,16 @@ class Target:
     def key(self, method: str, grid: TimeGrid, **facts: Any) -> dict[str, Any]:
         """What tells a search from others, in plain values, for its checkpoint."""
         return {
-            "method": method, "problem": self.name, "samples": len(self.train), "lam": grid.lam.tolist(), **facts,
+            "method": method, "problem": self.name, "samples": len(self.train), "lam": grid.lam.tolist(),
+            "target": self.digest, **facts,
         }  # fmt: skip
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells it from others of its name and process: the states, and what the model says of them."""
+        said = self.model.predict(self.train, self.first, "x0")
+        parts = (repr(self.process).encode(), *(flat(values).tobytes() for values in (self.train, said)))
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:

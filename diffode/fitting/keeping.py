@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -87,11 +88,13 @@ class Keeper:
         return better
 
     def write(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, whole or not at all: the one that is there stays until another can take its place."""
         self._written = monotonic()
         if self.path is not None and np.isfinite(self.loss):
             content = {"key": self.key, "best": self.best, "loss": self.loss}
-            self.path.write_text(json.dumps(content), encoding="utf-8")
+            draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+            draft.write_text(json.dumps(content), encoding="utf-8")
+            draft.replace(self.path)
 
     def __enter__(self) -> Self:
         return self

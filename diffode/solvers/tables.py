@@ -10,6 +10,7 @@ It claims no order: on another grid there is nothing that it could do.
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -287,23 +288,86 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT or not isinstance(content["provenance"], dict):
             raise ValueError
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError):
         raise SolverError(f"{path} holds no fit; write one with fit.save(path)") from None
     return content
 
 
 def from_content(content: Mapping[str, Any], where: str) -> Solver:
-    """The solver of a fit: a table, or a registered rule with the options that were fitted."""
+    """The solver of a fit: a table, or a registered rule with the options that were fitted.
+
+    Raises
+    ------
+    SolverError
+        If the content is damaged, or names a Python file: to read a fit never runs anything.
+    """
     source = f"{content['provenance'].get('method', 'fit')}, {where}"
     try:
         if "table" in content:
             return CoefficientTable.from_dict(content["table"]).solver(content["name"], source)
         from diffode.solvers.registry import get_solver  # which imports this module
 
+        _refuse_programs([content["rule"], *content["options"].values()], where)
         options = {name: _tuples(value) for name, value in content["options"].items()}
         return get_solver(content["rule"]).configure(content["name"], source=source, **options)
-    except (KeyError, TypeError, AttributeError, IndexError) as problem:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as problem:
+        if isinstance(problem, SolverError):
+            raise
         raise SolverError(f"{where}: the fit is damaged ({problem!r}); write it anew with fit.save(path)") from problem
+
+
+def _refuse_programs(value: Any, where: str) -> None:
+    """Raise SolverError where a name in a fit, however deep, stands for a Python file."""
+    from diffode.solvers.registry import split_file
+
+    if isinstance(value, dict):
+        _refuse_programs([*value.values()], where)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_programs(item, where)
+    elif isinstance(value, str):
+        if split_file(value)[0].endswith(".py"):
+            raise SolverError(
+                f"{where}: the fit names {value!r}, and a fit runs no Python file; register that solver "
+                "(diffode.solvers.registry.register), and fit it by its name"
+            )
+        try:
+            parts = [*ast.walk(ast.parse(value.strip(), mode="eval"))]
+        except (SyntaxError, ValueError):
+            return
+        within = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+        _refuse_programs([inner for inner in within if inner != value], where)
+
+
+def base_name(base: str | Solver) -> str:
+    """The name by which the file of a fit tells the solver that it is built on.
+
+    Raises
+    ------
+    SolverError
+        If the registry has no such solver under its name.
+
+    Examples
+    --------
+    >>> from diffode.solvers import get_solver
+    >>> base_name(get_solver("ghvb(order=1.5)"))
+    'ghvb(order=1.5)'
+    """
+    from diffode.solvers.registry import get_solver
+
+    rule = get_solver(base)
+    try:
+        _refuse_programs(rule.name, rule.name)
+        known = get_solver(rule.name)
+        same = known.rule is rule.rule and known.options == rule.options
+    except SolverError:
+        same = False
+    if not same:
+        raise SolverError(
+            f"fit: the file of a fit names its base, and {rule.name!r} is not the name of this solver in the registry; "
+            "give one of the registry, or register yours (diffode.solvers.registry.register)"
+        )
+    return rule.name
 
 
 def _tuples(value: Any) -> Any:

@@ -96,6 +96,10 @@ class ModelStatistics(Statistics):
         ends = f"{self.lam[0]:g} to {self.lam[-1]:g}"
         return f"<statistics on {len(self.lam)} values of λ from {ends}, {whose}, {self.integration}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: what it is made of, and not the curves, which are made again."""
+        return ModelStatistics, (self.lam, self.l, self.s, self.b, self.integration, dict(self.provenance))
+
     def snapped(self, lam: Any) -> np.ndarray:
         """The knots nearest to some λ: where "published" statistics are known.
 
