@@ -204,10 +204,14 @@ def symbolic_step(rule: Rule) -> Plan:
     now, after = process.add("s", lam=LAM), process.add("t", lam=LAM + H)
     before = trace(rule, _Grid(process, (*past, now)), exact_past=depth, open_end=True).memory if depth else None
     del process.levels[depth + 2 :]  # the levels in between that the earlier steps asked for
-    plan = trace(rule, _Grid(process, (now, after)), memory=before or Memory(), open_end=True)
+    memory = _told_apart(before or Memory(), process)
+    plan = trace(rule, _Grid(process, (now, after)), memory=memory, open_end=True)
     ratios = {gap: ratio(k + 1) - (ratio(k) if k else 0) for k, gap in enumerate(gaps)}
     unseen = _unseen(plan, process.levels)
-    given = ratios | {symbol("sigma", x.name): symbol("alpha", x.name) * sp.exp(-x.lam) for x in unseen}
+    given = dict(ratios)
+    for x in unseen:
+        rho = sp.exp(-x.lam.xreplace(ratios))
+        given |= {symbol("sigma", x.name): symbol("alpha", x.name) * rho, symbol("rho", x.name): rho}
     levels = [level for level in process.levels if level not in unseen]
     rows = [_tidy_row(row, levels, given) for row in plan.rows]
     if _ambiguous(rows):
@@ -215,18 +219,20 @@ def symbolic_step(rule: Rule) -> Plan:
     return replace(plan, rows=tuple(rows))
 
 
+def _told_apart(memory: Memory, process: _Process) -> Memory:
+    """With names of their own for levels in between where something is remembered: this step has others."""
+    own, past = list(process.levels), list(memory.past)
+    for k, (name, level) in enumerate(past):
+        if level not in own and isinstance(level, NamedLevel) and level.told:
+            past[k] = name, process.add(f"s-{k + 1}'", **dict([level.told]))
+    return replace(memory, past=tuple(past))
+
+
 def _ambiguous(rows: Iterable[Row]) -> bool:
     """Whether r_k would be steps in ρ in one coefficient, and steps in λ in another."""
-    found = [
-        sp.sympify(c).free_symbols
-        for row in rows
-        if isinstance(row, Combine)
-        for c, _ in row.terms
-        if not isinstance(c, Scaled)
-    ]
-    return any(DRHO in symbols for symbols in found) and any(
-        DRHO not in symbols and any(x.name.startswith("r_") for x in symbols) for symbols in found
-    )
+    numbers = [c for row in rows if isinstance(row, Combine) for c, _ in row.terms if not isinstance(c, Scaled)]
+    found = [{x.name for x in sp.sympify(c).free_symbols} for c in numbers]
+    return len({DRHO.name in names for names in found if any(name.startswith("r_") for name in names)}) == 2
 
 
 def _unseen(plan: Plan, levels: Sequence[NamedLevel]) -> list[NamedLevel]:
@@ -235,7 +241,8 @@ def _unseen(plan: Plan, levels: Sequence[NamedLevel]) -> list[NamedLevel]:
     for row in plan.rows:
         at = (row.level,) if isinstance(row, Evaluate) else (row.a, row.b) if isinstance(row, BrownianIncrement) else ()
         seen |= {level.name for level in at if isinstance(level, NamedLevel)}
-    return [x for x in levels if x.name.startswith("s_") and x.name not in seen and x.told and x.told[0] == "lam"]
+    between = [x for x in levels if x.name.startswith("s_") or x.name.endswith("'")]
+    return [x for x in between if x.name not in seen and x.told and x.told[0] == "lam"]
 
 
 # --- coefficients as one would write them -------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Reader:
     """The value of a formula, read from its LaTeX."""
 
     TOKEN = re.compile(
-        r"\\(?:left|right|Bigl|Bigr)?[()]|\\mathbf\{1\}|\\frac|\\sqrt|\\varphi_\{\d\}|e\^|[-+/(){}]|\d+(?:\.\d+)?|\^\{\d\}|"
+        r"\\(?:left|right|Bigl|Bigr)?[()]|\\mathbf\{1\}|\\frac|\\sqrt(?:\[\d\])?|\\varphi_\{\d\}|e\^|[-+/(){}]|\d+(?:\.\d+)?|\^\{\d\}|"
         r"(?:\\(?:tilde|bar|dot) ?)?(?:\\Delta)?(?:\\[A-Za-z]+|[A-Za-z])(?:_\{[^{}]*\})?(?:\^\{\(\d\)\})?"
     )
 
@@ -137,8 +137,8 @@ class Reader:
             return inside
         if token == r"\frac":
             return self.atom() / self.atom()
-        if token == r"\sqrt":
-            return math.sqrt(self.atom())
+        if token.startswith(r"\sqrt"):
+            return self.atom() ** (1 / int(token[len(r"\sqrt[") : -1] or 2))
         if token == "e^":
             return math.exp(self.atom())
         if token.startswith(r"\varphi"):
