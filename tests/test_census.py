@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_one_that_cannot_be_verified_does_not_cost_the_others(tmp_path: Path) ->
 def test_processes_side_by_side_find_the_same(tmp_path: Path) -> None:
     names = ["ddim", "dpmpp_2m_sde", "dpmpp_3m"]
     assert de.certify(names, folder=tmp_path / "2", workers=2) == de.certify(names, folder=tmp_path / "1")
+
+
+def test_an_interrupt_ends_the_processes_at_once(tmp_path: Path) -> None:
+    def stop(name: str, done: int, total: int) -> None:
+        if name:
+            raise KeyboardInterrupt
+
+    others = active_children()
+    with pytest.raises(KeyboardInterrupt):
+        de.certify(["ddim", "dpmpp_2m_sde", "seeds_3", "dpmpp_3m"], folder=tmp_path, workers=2, progress=stop)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert active_children() == others
 
 
 @pytest.mark.parametrize("name", ["dpmpp_3m", "ghvb_1.5", "dpmpp_2m_sde"])

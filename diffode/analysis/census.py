@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from functools import cache, partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +89,13 @@ def certify(
     missing = [name for name in names if name not in found]
     if progress is not None:
         progress("", len(found), len(names))
-    for name, entry in side_by_side(missing, where, fast, workers):
-        found[name] = entry
-        if (place := places[name]) is not None:
-            _write(place, entry)
-        if progress is not None:
-            progress(name, len(found), len(names))
+    with closing(side_by_side(missing, where, fast, workers)) as done:
+        for name, entry in done:
+            found[name] = entry
+            if (place := places[name]) is not None:
+                _write(place, entry)
+            if progress is not None:
+                progress(name, len(found), len(names))
     return {name: found[name] for name in names}
 
 
@@ -101,11 +104,12 @@ def side_by_side(
 ) -> Generator[tuple[str, dict[str, Any]]]:
     """Names with certificates, as they are done; DiffodeError at the end where some could not be made."""
     failed: dict[str, BaseException] = {}
-    for name, result in _results(list(names), process, fast, workers):
-        try:
-            yield name, result()
-        except (DiffodeError, ArithmeticError, TypeError, ValueError) as problem:
-            failed[name] = problem
+    with closing(_results(list(names), process, fast, workers)) as done:
+        for name, result in done:
+            try:
+                yield name, result()
+            except (DiffodeError, ArithmeticError, TypeError, ValueError) as problem:
+                failed[name] = problem
     if failed:
         raise DiffodeError("; ".join(f"{name}: {type(why).__name__}: {why}" for name, why in failed.items()))
 
@@ -113,18 +117,30 @@ def side_by_side(
 def _results(
     names: list[str], process: Process, fast: bool, workers: int
 ) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """Names with what gives their certificates or raises."""
+    """Names with what gives their certificates or raises.
+
+    Where that is broken off, workers end at once: a solver that they are at can take long.
+    """
     if workers == 1 or len(names) < 2:
         for name in names:
             yield name, partial(_entry, name, process, fast)
         return
-    with ProcessPoolExecutor(max_workers=workers, mp_context=get_context("spawn")) as pool:
+    others = active_children()
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    try:
         jobs: dict[Future[dict[str, Any]], str] = {pool.submit(_entry, name, process, fast): name for name in names}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for job in as_completed(jobs):
+            yield jobs[job], job.result
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in active_children():
+            if child not in others:
+                child.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _entry(name: str, process: Process, fast: bool) -> dict[str, Any]:
