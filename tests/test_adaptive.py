@@ -26,7 +26,7 @@ from diffode.analysis.moments import amplification
 from diffode.analysis.order.classical import classical_conditions
 from diffode.backends import execute, get_backend
 from diffode.errors import UnusedNoise
-from diffode.plan import BrownianIncrement, Evaluate, Linear
+from diffode.plan import BrownianIncrement, Evaluate, Linear, Normal
 from diffode.solvers.tableaux import TABLEAUX, Tableau
 from diffode.trace import Step
 from tests.strategies import grids, mixtures, processes
@@ -251,6 +251,19 @@ def test_a_step_that_is_taken_back_leaves_what_it_saw_of_the_path() -> None:
     assert (taken_back.out, pytest.approx(abs(_overlap(taken_back, kept)))) == (
         kept.covariances[0][0], kept.covariances[0][1],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["edm_stochastic", "edm_stochastic_dpm2"])
+def test_a_step_that_is_taken_back_finds_its_normal_again(name: str) -> None:
+    """Noise that is not of the path is of the step: tried anew, it is the same, from a seed and from arrays."""
+    control = replace(digital_filter("I"), first=2.0)
+    out = sample_adaptive(MODEL, name, X, controller=control, noise=3)
+    run, drawn = out.runs[0], [row for row in out.plan if isinstance(row, Normal)]
+    assert run.rejected
+    assert len({row.key for row in drawn}) == len(drawn) <= run.grid.steps < len(run.attempts)
+    assert np.array_equal(run.replay(MODEL, X), out.x)
+    values = [get_backend("numpy").normal(3, k, X) for k in range(len(drawn))]
+    assert np.array_equal(sample_adaptive(MODEL, name, X, controller=control, noise=values).x, out.x)
 
 
 def _overlap(a: BrownianIncrement, b: BrownianIncrement) -> float:

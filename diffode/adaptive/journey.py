@@ -211,6 +211,7 @@ class Journey:
         rest = tuple(row for row in rows if row not in noises)
         made = {row.out for row in rest}
         inputs = tuple(dict.fromkeys([x, *(name for row in rest for name in reads(row) if name not in made)]))
+        self._values.update(self._noise.again(name for name in inputs if name not in self._values))
         held = {name for value in self._remembered() for name in value.terms}
         again = {row.out for row in rest if isinstance(row, Evaluate)}
         keep = tuple((wanted | held | again) & made)
@@ -317,13 +318,21 @@ class _Noise:
             raise PlanError(f"{self._solver} draws noise; give noise=seed, a generator, or a sequence of arrays")
         first = len(self._rows)
         self._rows += rows
-        if not is_source(self._source, self._arrays):
-            if len(self._rows) > len(self._source):
-                raise PlanError(f"{self._solver} has drawn more noise than the {len(self._source)} arrays in noise=")
-            return {row.out: self._source[first + k] for k, row in enumerate(rows)}
-        self._normals += [self._arrays.normal(self._source, first + k, self._x) for k in range(len(rows))]
+        if is_source(self._source, self._arrays):
+            self._normals += [self._arrays.normal(self._source, first + k, self._x) for k in range(len(rows))]
+        elif len(self._rows) > len(self._source):
+            raise PlanError(f"{self._solver} has drawn more noise than the {len(self._source)} arrays in noise=")
+        return self.again(row.out for row in rows)
+
+    def again(self, names: Iterable[str]) -> dict[str, Array]:
+        """The values of rows that were drawn: those that a step which is tried anew finds where it left them."""
+        asked = set(names)
+        if not asked:
+            return {}
+        if not self._normals:
+            return {row.out: self._source[k] for k, row in enumerate(self._rows) if row.out in asked}
         mixes = factors(Plan(tuple(self._rows), ("x0",), ("x0",), ()))
-        return {row.out: self._mixed(mixes[row.out]) for row in rows}
+        return {name: self._mixed(mixes[name]) for name in asked}
 
     def _mixed(self, mix: dict[int, Any]) -> Array:
         parts = [(w, self._normals[j]) for j, w in mix.items()]
