@@ -20,7 +20,7 @@ from typing import Any
 
 from diffode.analysis.verification import verify
 from diffode.errors import DiffodeError, SolverError
-from diffode.process import VP, Process, named
+from diffode.process import Process, named
 from diffode.solvers import get_solver, registry, verified
 
 Found = Mapping[str, Any]
@@ -47,7 +47,7 @@ def certify(
     solvers : iterable of str, optional
         Names or files; the whole registry by default.
     process : Process or str, optional
-        Where they are measured; VP by default.
+        Where they are measured; by default where `verify` does.
     fast : bool
         Whether to make only the checks that tell the order.
     workers : int
@@ -78,7 +78,7 @@ def certify(
     if not isinstance(workers, int) or workers < 1:
         raise DiffodeError(f"certify: workers must be a positive whole number, not {workers!r}")
     names = list(registry() if solvers is None else [solvers] if isinstance(solvers, str) else solvers)
-    where = named(process) if isinstance(process, str) else process or VP()
+    where = named(process) if isinstance(process, str) else process
     at = kept_in() if folder is None else Path(folder)
     places = {name: _place(at, name, where, fast) for name in names}
     found: dict[str, Found] = {}
@@ -100,7 +100,7 @@ def certify(
 
 
 def side_by_side(
-    names: Iterable[str], process: Process, fast: bool, workers: int
+    names: Iterable[str], process: Process | None, fast: bool, workers: int
 ) -> Generator[tuple[str, dict[str, Any]]]:
     """Names with certificates, as they are done; DiffodeError at the end where some could not be made."""
     failed: dict[str, BaseException] = {}
@@ -115,7 +115,7 @@ def side_by_side(
 
 
 def _results(
-    names: list[str], process: Process, fast: bool, workers: int
+    names: list[str], process: Process | None, fast: bool, workers: int
 ) -> Generator[tuple[str, Callable[[], dict[str, Any]]]]:
     """Names with what gives their certificates or raises.
 
@@ -134,16 +134,15 @@ def _results(
         for job in as_completed(jobs):
             yield jobs[job], job.result
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         for child in active_children():
             if child not in others:
                 child.terminate()
         raise
     finally:
-        pool.shutdown()
+        pool.shutdown(cancel_futures=True)
 
 
-def _entry(name: str, process: Process, fast: bool) -> dict[str, Any]:
+def _entry(name: str, process: Process | None, fast: bool) -> dict[str, Any]:
     return verify(name, process, fast=fast).as_dict()
 
 
@@ -168,7 +167,7 @@ def kept_in() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "diffode" / "certificates"
 
 
-def _place(folder: Path, name: str, process: Process, fast: bool) -> Path | None:
+def _place(folder: Path, name: str, process: Process | None, fast: bool) -> Path | None:
     """The file of a certificate; None for a rule that has no source."""
     solver = get_solver(name)
     try:
