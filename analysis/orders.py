@@ -18,7 +18,6 @@ from typing import Any
 from rich.progress import track
 
 from diffode.analysis.census import side_by_side
-from diffode.process import VP
 from diffode.solvers import Solver, registry, verified
 from diffode.solvers.registry import systems
 
@@ -41,7 +40,7 @@ def study(again: bool = False) -> dict[str, dict[str, Any]]:
         for name, solver in solvers().items()
         if known.get(name, {}).get("fingerprint") != verified.fingerprint(solver)
     ]
-    done = side_by_side(missing, VP(), fast=False, workers=2)
+    done = side_by_side(missing, None, fast=False, workers=2)
     for name, entry in track(done, "verifying", total=len(missing), disable=not missing):
         known[name] = {**entry, "fingerprint": verified.fingerprint(solvers()[name])}
         _write(known)
