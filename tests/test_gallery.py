@@ -42,6 +42,6 @@ def test_front_pages_and_errata() -> None:
 
 
 def test_every_solver_short_of_its_claim_is_an_erratum() -> None:
-    text = errata.page(CERTIFICATES)
-    for name, entry in CERTIFICATES.items():
-        assert (f"| `{name}` |" in text) == (entry["verdict"] == "FAIL")
+    rows = errata.page(CERTIFICATES).splitlines()
+    listed = {row.split("`")[1] for row in rows if row.startswith("| `")}
+    assert listed == {name for name, entry in CERTIFICATES.items() if entry["verdict"] == "FAIL"}
