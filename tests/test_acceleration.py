@@ -322,6 +322,8 @@ MOVED = de.Gaussian(0.0, 1.0).denoiser(de.MeanReverting.from_schedule("cosine"),
         (lambda: AdaptiveGuidance(MODEL, MODEL, 2.0, guided=0), "guided must be a whole number"),
         (lambda: ProjectedGuidance(MODEL, MODEL, 2.0, radius=0.0), "radius must be positive"),
         (lambda: LinearGuidance(MODEL, MODEL, 2.0, {2: ([0.0], [])}), "3 conditional and 2 unconditional"),
+        (lambda: LinearGuidance(MODEL, MODEL, 2.0, [1.0]), "weights must be those"),  # type: ignore[arg-type]
+        (lambda: LinearGuidance(MODEL, MODEL, "2", {}), "scale must be a finite number"),  # type: ignore[arg-type]
         (lambda: AnalyticalFirstStep(MODEL, "gauss"), "no formula named 'gauss'"),
         (lambda: AnalyticalFirstStep(MODEL, de.Gaussian(0.0, 1.0).denoiser(de.EDM())), "the formula is a model of"),
         (

@@ -223,6 +223,9 @@ EARLY, LATE, ONE = PROCESS.level(0.9), PROCESS.level(0.1), np.ones((1, 1))
         (lambda: moved(ConsistencyMap(MODEL, LATE), ONE, EARLY, PROCESS.level(0.5)), "goes to t=0.1 only"),
         (lambda: GaussianMap(de.Gaussian(0.0, 1.0), PROCESS).move(ONE, LATE, LATE), "to the same level"),
         (lambda: ctm.configure(gamma=1.5), "outside its range"),
+        (lambda: ConsistencyMap(MODEL, 0.1), "end must be a level"),  # pyright: ignore[reportArgumentType]
+        (lambda: FlowMap(lambda x, s, t: x[:, :0], PROCESS).move(ONE, EARLY, LATE), r"shape \(1, 0\) at t=0.9"),
+        (lambda: FlowMap(lambda x, s, t: None, PROCESS).move(ONE, EARLY, LATE), "returned a NoneType"),
     ],
 )  # fmt: skip
 def test_misuse_is_told(make: Any, words: str) -> None:

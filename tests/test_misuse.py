@@ -276,3 +276,14 @@ def test_a_colon_may_stand_in_the_path(tmp_path: Any) -> None:
         "from diffode import solver\n\n@solver(order=1, prediction='x0')\ndef mine(step):\n    return step.x\n", "utf-8"
     )
     assert de.get_solver(str(path)).name == de.get_solver(f"{path}:mine").name == "mine"
+
+
+def test_a_solver_in_a_file_may_be_an_option(tmp_path: Any) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from diffode import solver\n\n@solver(order=1, prediction='eps')\ndef mine(step):\n"
+        "    e = step.model(step.x, step.now)\n    scale = step.next.alpha / step.now.alpha\n"
+        "    return scale * step.x + (step.next.sigma - scale * step.now.sigma) * e\n", "utf-8",
+    )  # fmt: skip
+    one, two = (de.get_solver(f"unic(base='{name}', order=1)") for name in (f"{path}:mine", "ddim"))
+    np.testing.assert_allclose(de.sample(MODEL, one, GRID, X).x, de.sample(MODEL, two, GRID, X).x, rtol=1e-12)

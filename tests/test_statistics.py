@@ -290,6 +290,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "infinite": (lambda: ConstantStatistics(float("inf")), "l must be a finite number, not inf"),
     "corrector": (lambda: rule(corrector="raise").plan(de.grids.uniform_lambda(VP, 3)), "corrector is None, 'same'"),
     "model": (lambda: fit_statistics(black_box, MIXTURE), "needs a model"),  # type: ignore[arg-type]
+    "count": (lambda: fit_statistics(MIXTURE.denoiser(VP), MIXTURE, nodes=0), "nodes must be a whole number"),
+    "falling λ": (lambda: fit_statistics(MIXTURE.denoiser(VP), MIXTURE, LAM[::-1]), "numbers that increase"),
+    "NaN model": (
+        lambda: fit_statistics(de.Denoiser(lambda x, t: x * np.nan, VP), MIXTURE.sample(9, 0)),
+        "the model returned NaN or ∞ near t=",
+    ),
     "data": (lambda: fit_statistics(MIXTURE.denoiser(VP), [1.0]), "a mixture or an array of samples, not list"),
 }
 

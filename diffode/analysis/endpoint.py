@@ -83,6 +83,10 @@ def reference(model: Model, x_T: Any, grid: TimeGrid, tolerance: float = 1e-10) 
         )
     if not isinstance(grid, TimeGrid):
         raise GridError(f"reference: grid must be a TimeGrid (de.grids.karras(process, n)), not {grid!r}")
+    if getattr(grid.process, "components", 1) > 1:
+        raise ModelError(
+            f"reference: {grid.process!r} is a system, and this is for one state; run many steps of gddim_4"
+        )
     get_backend("torch" if type(x_T).__module__ == "torch" else "numpy").check_state(x_T)
     if not x_T.shape[0]:
         raise ModelError(f"reference: x_T holds no state (its shape is {tuple(x_T.shape)}); give at least one")
@@ -133,7 +137,10 @@ class _Angle:
         level = self.level(angle)
         size = self.size(level)
         # v of (α, σ) is √(α² + σ²) times v of the normalised (α̂, σ̂)
-        return self.model.predict(z * size, level, "v") / size
+        found = self.model.predict(z * size, level, "v") / size
+        if bool((found != found).any()):
+            raise ModelError(f"reference: the model returned NaN at t={level.t}")
+        return found
 
 
 def _solve_numpy(problem: _Angle, z: np.ndarray, ends: tuple[float, float], tolerance: float) -> np.ndarray:

@@ -164,6 +164,7 @@ def target_of(
     held_out: Array | None = None,
     samples: int = 256,
     seed: int = 0,
+    **others: Any,
 ) -> Target:
     """What a grid is to be found for.
 
@@ -183,8 +184,14 @@ def target_of(
     Raises
     ------
     DiffodeError
-        If the target is none, or a model comes without states.
+        If the target is none, a model comes without states or moves a system, or there is no such option (methods
+        hand on those that are not theirs).
     """
+    if others:
+        raise DiffodeError(
+            f"fit: no option named {next(iter(others))!r}; of every fit there are process, x_T, held_out, samples and "
+            "seed, and those of a method stand in the docstring of its function"
+        )
     for name, count, least in (("samples", samples, 2), ("seed", seed, 0)):
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
             raise DiffodeError(f"fit_grid: {name} must be a whole number of at least {least}, not {count!r}")
@@ -217,6 +224,8 @@ def _own(model: Model, x_T: Array | None, held_out: Array | None) -> Target:
         raise ModelError(
             "fit_grid: give the starting states x_T of your model, an array of shape (batch, …), two or more"
         )
+    if getattr(model.process, "components", 1) > 1:
+        raise ModelError(f"fit: {model.process!r} is a system; fits are for one state")
     if model.process.anchored:
         raise ModelError("fit_grid: give a problem for a process with an anchor, so that the anchor is known")
     half = len(x_T) if held_out is not None else (len(x_T) + 1) // 2

@@ -38,7 +38,7 @@ class Keeper:
     Raises
     ------
     DiffodeError
-        If the checkpoint is that of another search.
+        If the checkpoint is that of another search, or its folder does not exist.
 
     Examples
     --------
@@ -61,6 +61,8 @@ class Keeper:
         self.best: Any = None
         self.loss, self.tried, self.interrupted = float("inf"), 0, False
         self._written = monotonic()
+        if self.path is not None and not self.path.parent.is_dir():
+            raise DiffodeError(f"fit: cannot write checkpoint={checkpoint!s}: there is no folder {self.path.parent}")
         if self.path is not None and self.path.exists():
             self._resume(self.path)
 

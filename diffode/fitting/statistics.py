@@ -87,7 +87,8 @@ def fit_statistics(
     Raises
     ------
     ModelError
-        If the process has an anchor, or the samples are no array.
+        If the process has an anchor, the samples are no array, a count is not positive, λ does not increase, or the
+        model returns what is not finite.
 
     Examples
     --------
@@ -104,10 +105,18 @@ def fit_statistics(
     process = model.process
     values = uniform_lambda(process, 120, start=process.t_far).lam if lam is None else lam
     knots = np.asarray(values, dtype=float)
+    for name, count in (("nodes", nodes), ("samples", samples), ("batch", batch)):
+        if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+            raise ModelError(f"fit_statistics: {name} must be a whole number of at least 1, not {count!r}")
+    if knots.ndim != 1 or len(knots) < 4 or not np.all(np.diff(knots) > 0):
+        raise ModelError(f"fit_statistics: lam must be at least four numbers that increase, not {lam!r}")
     points = _points(data, nodes, samples, batch, seed)
     slopes = _Exact(model) if isinstance(model, ExactDenoiser) else _Differences(model, knots[[0, -1]], step)
     levels = [process.level(lam=value) for value in knots.tolist()]
     lines = np.array([_diagonal(slopes, level, points, probes, seed) for level in levels])
+    if not np.isfinite(lines).all():
+        lost = levels[int(np.argmin(np.isfinite(lines).reshape(len(levels), -1).all(1)))]
+        raise ModelError(f"fit_statistics: the model returned NaN or ∞ near t={lost.t}, λ={lost.lam:.6g}")
     rates = CubicSpline(knots, lines).derivative()(knots)
     parts = [_regression(slopes, *at, points) for at in zip(levels, lines, rates, strict=True)]
     s, b = (np.array([part[k] for part in parts]) for k in (0, 1))

@@ -129,6 +129,11 @@ class LinearGuidance(Guided):
 
     def __init__(self, conditional: Model, unconditional: Model, scale: float, weights: Mapping[int, Weights]) -> None:
         super().__init__(conditional, unconditional, scale)
+        if not isinstance(weights, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ModelError(
+                "LinearGuidance: weights must be those that de.fit_linear_guidance(…) returns, a mapping from "
+                f"evaluations, not {weights!r}"
+            )
         for i, (seen, guessed) in weights.items():
             if (len(seen), len(guessed)) != (i + 1, i):
                 raise ModelError(

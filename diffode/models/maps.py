@@ -18,7 +18,7 @@ import numpy as np
 from diffode.catalogue import catalogued
 from diffode.errors import ModelError
 from diffode.kinds import shown
-from diffode.models.base import Array, Model, like
+from diffode.models.base import Array, Model, check_output, like
 from diffode.models.mixtures import GaussianMixture
 from diffode.models.wrappers import Wrapped
 from diffode.plan import Level
@@ -41,7 +41,8 @@ class FlowMap(Model):
     Raises
     ------
     ModelError
-        If the process has an anchor; when asked to stay where it is, where g is not determined.
+        If the process has an anchor; when asked to stay where it is, where g is not determined; if what fn returns
+        is not an array like x.
 
     Examples
     --------
@@ -70,7 +71,9 @@ class FlowMap(Model):
         keep, gain = trivial(level, target)
         if np.any(np.asarray(gain) == 0):
             raise ModelError(f"{type(self).__name__}: asked to go from t={shown(level.t)} to the same level")
-        return like(1 / gain, x) * (self.fn(x, level, target) - like(keep, x) * x)
+        found = self.fn(x, level, target)
+        check_output(found, x, f"at t={shown(level.t)}, asked to go to t={shown(target.t)}")
+        return like(1 / gain, x) * (found - like(keep, x) * x)
 
     def move(self, x: Array, level: Level, target: Level) -> Array:
         """G(x, level → target)."""
@@ -165,7 +168,7 @@ class ConsistencyMap(Wrapped):
     Raises
     ------
     ModelError
-        If the deviation is not positive; when asked for another target.
+        If the end is no level, or the deviation not positive; when asked for another target.
 
     Examples
     --------
@@ -179,6 +182,8 @@ class ConsistencyMap(Wrapped):
 
     def __init__(self, model: Model, end: Level, deviation: float = 0.5) -> None:
         super().__init__(model)
+        if not isinstance(end, Level):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ModelError(f"ConsistencyMap: end must be a level, grid[-1] or process.level(t), not {end!r}")
         if not 0 < deviation < float("inf"):
             raise ModelError(f"ConsistencyMap: deviation must be a positive number, not {deviation}")
         self.end, self.deviation = end, float(deviation)

@@ -72,8 +72,8 @@ class Guided(Wrapped):
                 f"Guided: the unconditional model must be one of {conditional.process!r} like the conditional one, "
                 f"not {getattr(unconditional, 'process', unconditional)!r}"
             )
-        if not abs(scale) < float("inf"):
-            raise ModelError(f"Guided: scale must be a finite number, not {scale}")
+        if isinstance(scale, str) or not abs(scale) < float("inf"):
+            raise ModelError(f"Guided: scale must be a finite number, not {scale!r}")
         self.unconditional, self.scale = unconditional, float(scale)
         self.multiple = conditional.multiple + unconditional.multiple
         self._last: tuple[Array, tuple[Any, ...], Array] | None = None

@@ -142,12 +142,12 @@ def get_solver(name: str | Solver) -> Solver:
         return known[name]
     if name.endswith(".json"):
         return tables.load(Path(name))
+    call = re.fullmatch(r"\s*(\w[\w.]*)\s*\((.*)\)\s*", name, re.DOTALL)
+    if call and call[1] in known:  # before files: an option may be FILE.py:NAME
+        return known[call[1]].configure(**_arguments(name))
     path, inside = split_file(name)
     if path.endswith(".py"):
         return _from_file(Path(path), inside)
-    call = re.fullmatch(r"\s*(\w[\w.]*)\s*\((.*)\)\s*", name, re.DOTALL)
-    if call and call[1] in known:
-        return known[call[1]].configure(**_arguments(name))
     parts = re.fullmatch(r"(\w+?)_(\d+(?:\.\d+)?)", name)
     if parts and parts[1] in known and "order" in known[parts[1]].options:
         return known[parts[1]].configure(name, order=ast.literal_eval(parts[2]))
