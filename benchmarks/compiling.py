@@ -13,6 +13,7 @@ from time import process_time
 from mpmath import mp
 
 import diffode as de
+from diffode.solvers import registry
 
 STEPS, REPEATS, DIGITS = 50, 7, 50
 
@@ -24,7 +25,7 @@ def main(names: Sequence[str]) -> None:
     mp.dps = DIGITS
     exact = de.TimeGrid(processes[1], t=[mp.mpf(float(t)) for t in grids[1].t])
     rows: list[tuple[list[float], str]] = []
-    for name in names or de.list_solvers():
+    for name in names or registry():
         solver = de.get_solver(name)
         costs = [median(milliseconds(solver, grid) for _ in range(REPEATS)) for grid in grids]
         rows.append(([*costs, milliseconds(solver, exact)], name))
