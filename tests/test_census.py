@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import diffode as de
@@ -64,6 +66,31 @@ def test_another_formula_claim_process_or_judge_is_another_certificate(
     assert run(RULE, process="edm") == 4
     monkeypatch.setattr(census, "judges", lambda: "another")
     assert run(RULE) == 5
+
+
+def test_what_options_name_belongs_to_the_formula(tmp_path: Path, counted: list[str]) -> None:
+    """A transform's base in a file of its own, however deep, and a file of statistics."""
+    file, kept = tmp_path / "mine.py", tmp_path / "kept"
+    name = f'unic(base="{file}", order=1)'
+    deep = f"""dc_solver(base='unic(base="{file}", order=1)')"""
+    for text, made in ((RULE, 2), (RULE + "\n# a comment\n", 2), (RULE.replace("* d", "* 1.0 * d"), 4)):
+        file.write_text(text, encoding="utf-8")
+        de.certify([name, deep], folder=kept)
+        assert len(counted) == made
+
+
+def test_a_file_that_an_option_names_belongs_to_the_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, lam, done = tmp_path / "statistics.json", np.linspace(-12.0, 12.0, 97), list[str]()
+
+    def noting(name: str, *args: Any, **options: Any) -> Any:
+        done.append(name)
+        return SimpleNamespace(as_dict=dict)
+
+    monkeypatch.setattr(census, "verify", noting)
+    for slope, made in ((0.0, 1), (0.0, 1), (0.1, 2)):
+        de.ModelStatistics(lam, 0.5 + slope * np.tanh(lam), 0 * lam, 0 * lam).save(path)
+        de.certify([f'dpm_v3(statistics="{path}")'], folder=tmp_path / "kept")
+        assert len(done) == made
 
 
 def test_an_interrupted_run_keeps_what_it_finished(

@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache, partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from diffode.analysis.verification import verify
 from diffode.errors import DiffodeError, SolverError
 from diffode.process import Process, named
-from diffode.solvers import get_solver, registry, verified
+from diffode.solvers import Solver, get_solver, registry, verified
 
 Found = Mapping[str, Any]
 """A certificate as JSON has it."""
@@ -174,8 +174,27 @@ def _place(folder: Path, name: str, process: Process | None, fast: bool) -> Path
         formula = verified.fingerprint(solver)
     except SolverError:
         return None
-    parts = (solver.name, repr(sorted(_claims(solver).items())), formula, judges(), repr(process), str(fast))
+    others = _named(solver.options.values())
+    parts = (solver.name, repr(sorted(_claims(solver).items())), formula, *others, judges(), repr(process), str(fast))
     return folder / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json"
+
+
+def _named(options: Iterable[Any]) -> list[str]:
+    """Digests of what options only name: the solver that a transform is built on, and files, as of statistics."""
+    found: dict[str, str] = {}
+    waiting = list(options)
+    for value in waiting:
+        if isinstance(value, Solver):
+            waiting += value.options.values()
+        elif isinstance(value, str) and value not in found:
+            found[value] = ""
+            if Path(value).is_file() and not value.endswith(".py"):  # a program counts by its code
+                found[value] = hashlib.sha256(Path(value).read_bytes()).hexdigest()
+            with suppress(SolverError):  # most words name no solver, and some solvers have no source
+                base = get_solver(value)
+                found[value] += verified.fingerprint(base)
+                waiting += base.options.values()
+    return [digest for digest in found.values() if digest]
 
 
 def _claims(solver: Any) -> dict[str, Any]:
@@ -187,7 +206,7 @@ def _claims(solver: Any) -> dict[str, Any]:
 def judges() -> str:
     """A digest of the code that traces, measures and proves: a change there makes every certificate anew."""
     root = Path(__file__).parents[1]
-    layers = [root / name for name in ("analysis", "backends", "models", "process", "grids", "trace")]
+    layers = [root / name for name in ("analysis", "backends", "models", "process", "grids", "statistics", "trace")]
     files = [*root.glob("*.py"), *(file for layer in layers for file in layer.rglob("*.py"))]
     found = hashlib.sha256()
     for file in sorted(files):
