@@ -36,7 +36,9 @@ each_on_the_path = pytest.mark.parametrize(
     "rule", [s for s in ONE_STEP if not any(isinstance(row, Normal) for row in probe(s).rows)], ids=lambda s: s.name
 )
 
-FROM_THE_LAW = dict.fromkeys(("dpm2_ancestral", "dpmpp_2s_ancestral", "edm_stochastic", "edm_stochastic_dpm2"), 1)
+FROM_THE_LAW = dict.fromkeys(
+    ("dpm2_ancestral", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "edm_stochastic", "edm_stochastic_dpm2"), 1
+)
 """Rules that keep the law of the process to a higher order, which they claim, than they follow the SDE: to which."""
 
 

@@ -40,7 +40,9 @@ def noise_level(solver: Solver, process: Process, at: float = 0.0) -> float:
     point = Spectrum(np.zeros(1), np.zeros(1), np.eye(1))
     weights = affine(plan, point)[plan.states[-1]][len(plan.inputs) + 1 :]
     variance = float((weights * weights).sum())
-    return round(float(np.sqrt(variance / (2 * h * plan.levels[-1].sigma ** 2))), 3)
+    found = float(variance / (2 * h * plan.levels[-1].sigma ** 2))
+    rounded = round(found**0.5, 3), round(found, 3) ** 0.5  # τ or, where noise of two sources adds up, τ² is round
+    return min(rounded, key=lambda tau: abs(tau - found**0.5))
 
 
 def has_level(solver: Solver, process: Process) -> bool:
