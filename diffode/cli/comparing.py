@@ -18,7 +18,7 @@ _MANY = 12
 
 
 def compare(
-    solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files; `all` is the registry.")],
+    solvers: Annotated[list[str], typer.Argument(metavar="SOLVER", help="Names or files; `all`: all for one state.")],
     problem: inputs.ProblemName = "mixture_2d",
     nfe: Annotated[
         str | None, typer.Option("--nfe", metavar="LIST", help="Budgets of evaluations. [default: 5,10,20]")
