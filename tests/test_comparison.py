@@ -89,3 +89,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "best at their cost" in capsys.readouterr().out
     assert "with noise" in plot.read_text(encoding="utf-8")
     assert main(["compare", "ddim", "--measure", "laws"]) == 2
+
+
+def test_a_system_is_refused() -> None:
+    model = de.Gaussian(0.0, 1.0).denoiser(de.CLD())
+    with pytest.raises(de.DiffodeError, match=r"compare: CLD.* is a system"):
+        de.compare(["gddim_2"], model, nfe=5, x_T=np.ones((2, 2, 1)))

@@ -166,6 +166,11 @@ def compare(
         raise DiffodeError(unknown("measure", measure, MEASURES))
     count = samples or (MANY if measure == "law" else 256) if x_T is None else len(x_T)
     subject = _subject(None if model is _LEFT_OUT else model, problem, x_T, count, seed)
+    if getattr(subject.model.process, "components", 1) > 1:
+        raise DiffodeError(
+            f"compare: {subject.model.process!r} is a system, and errors are told for one state; "
+            "diffode.analysis.systems.law has the exact law of a system"
+        )
     plans = list(_plans(chosen, subject, grid, [nfe] if isinstance(nfe, int) else nfe, everything))
     judge = _judge(subject, _ends(subject, grid), measure, tolerance, count, seed)
     rows = Rows()
