@@ -86,7 +86,7 @@ def test_the_measured_bound_comes_to_the_closed_one() -> None:
     data, process = de.Gaussian(np.zeros(2), np.array([1.0, 0.04])), de.EDM(0.02, 20.0)
     target = target_of(data, process=process, samples=2)
     exact = ays.gaussian_klub(np.array([1.0, 0.04]))
-    measured = ays.measured_klub(target, data.sample(20_000, 0), 120, 1)
+    measured = ays.measured_klub(target, data.sample(200_000, 0), 60, 1)
     rho = np.geomspace(0.02, 20.0, 9)
     assert np.allclose(measured(rho[:-1], rho[1:]), exact(rho[:-1], rho[1:]), rtol=0.1)
     assert np.all(exact(rho[:-1], rho[1:]) > 0)
@@ -97,3 +97,13 @@ def test_one_data_law_examples_serve_a_network() -> None:
     problem = de.problems.get_problem("digits")
     found = searched("ays", problem, data=problem.law.sample(40, 0).reshape(40, -1))
     assert found.provenance["held_out"]["after"] < found.provenance["held_out"]["before"]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_noise_is_not_that_of_examples_drawn_with_the_same_seed(seed: int) -> None:
+    """Examples of one's own come from the same generator as often as not."""
+    process, examples = de.EDM(), np.random.default_rng(seed).standard_normal((4000, 4))
+    target = target_of(de.Gaussian(np.zeros(4), np.ones(4)), process=process, samples=2)
+    measured, exact = ays.measured_klub(target, examples, 20, seed), ays.gaussian_klub(np.ones(4))
+    rho = np.array([0.1, 1.0, 10.0])
+    assert measured.error(rho) == pytest.approx(exact.error(rho), rel=0.1)

@@ -242,6 +242,19 @@ def test_gaussian_data_have_the_closed_form(variance: float, mean: float) -> Non
     assert np.allclose(growth, exact, rtol=1e-5, atol=1e-5)
 
 
+def test_noise_is_not_that_of_samples_drawn_with_the_same_seed() -> None:
+    """x = α x_0 + σ ε has variance α² + σ² for data of variance 1, and not (α + σ)²."""
+    process, seen = de.VP(), list[float]()
+
+    def fn(x: np.ndarray, t: Any) -> np.ndarray:
+        seen.append(float(np.mean(x * x)))
+        return 0.5 * x
+
+    samples = np.random.default_rng(0).standard_normal((2000, 3))
+    fit_statistics(de.Denoiser(fn, process, prediction="x0"), samples, lam=np.linspace(-1.0, 1.0, 5), seed=0)
+    assert seen == pytest.approx(np.ones(len(seen)), rel=0.1)
+
+
 def test_random_signs_find_the_diagonal_on_average() -> None:
     generator = np.random.default_rng(0)
     root = generator.standard_normal((10, 10)) / 3

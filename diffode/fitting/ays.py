@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from diffode.backends.base import seeded
 from diffode.catalogue import catalogued
 from diffode.errors import DiffodeError
 from diffode.fitting.grids import SearchedGrid, Target, check_nfe, of_shares, shares, target_of
@@ -70,7 +71,7 @@ def measured_klub(target: Target, x_0: np.ndarray, nodes: int, seed: int) -> Klu
     """The bound of any model, from its denoising errors on examples at so many levels, the same noise at all."""
     from scipy.interpolate import PchipInterpolator
 
-    noise = np.random.default_rng(seed).standard_normal(x_0.shape)
+    noise = seeded(seed, 0).standard_normal(x_0.shape)  # apart from what the examples may have been drawn with
     log_rho = np.linspace(-float(target.last.lam), -float(target.first.lam), nodes + 1)
     scaled: list[float] = []
     for u in log_rho:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from diffode.backends.base import seeded
 from diffode.catalogue import catalogued
 from diffode.errors import ModelError
 from diffode.grids import uniform_lambda
@@ -212,7 +213,7 @@ def _points(data: Any, nodes: int, samples: int, batch: int, seed: int) -> Point
         raise ModelError(f"fit_statistics: data must be a mixture or an array of samples, not {type(data).__name__}")
 
     def points(level: Level) -> Iterator[tuple[Array, np.ndarray]]:
-        generator = np.random.default_rng(seed)
+        generator = seeded(seed, 0)  # apart from what the samples may have been drawn with
         for first in range(0, len(clean), batch):
             part = clean[first : first + batch]
             noise = like(generator.standard_normal(tuple(part.shape)), part)
