@@ -27,8 +27,12 @@ every = pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
 every_deterministic = pytest.mark.parametrize("solver", DETERMINISTIC, ids=lambda s: s.name)
 every_stochastic = pytest.mark.parametrize("solver", STOCHASTIC, ids=lambda s: s.name)
 
+FAMILIES = {family: [s for s in SOLVERS if s.family == family] for family in dict.fromkeys(s.family for s in SOLVERS)}
+every_family = pytest.mark.parametrize("solvers", FAMILIES.values(), ids=FAMILIES)
+"""Laws of drawn processes and grids: what is drawn serves a whole family, since to draw costs as much as to run."""
+
 few = settings(max_examples=settings().max_examples // 3)
-"""The registry is long, and all its solvers meet the same examples: a third of them for each."""
+"""The registry is long, and all its families meet the same examples: a third of them for each."""
 
 
 # --- claims -------------------------------------------------------------------------------------------------
@@ -73,15 +77,19 @@ def test_what_misses_its_claim_says_why_and_what_puts_it_right(solver: Solver) -
 # --- exact law = executed law ---------------------------------------------------------------------------
 
 
-@every
+@every_family
 @few
 @given(st.data())
-def test_exact_law_is_the_executed_law(solver: Solver, data: st.DataObject) -> None:
+def test_exact_law_is_the_executed_law(solvers: list[Solver], data: st.DataObject) -> None:
     """The affine map that the moments give is the map that the backend executes, input by input and noise by noise."""
     process = data.draw(processes(tame=True))
     grid = data.draw(grids(process, steps=st.integers(2, 6)))
     gaussian = de.Gaussian(0.4, data.draw(st.floats(1e-3, 3.0)))
-    plan = solver.plan(grid)
+    for solver in solvers:
+        _executes_its_law(solver.plan(grid), gaussian, process, grid)
+
+
+def _executes_its_law(plan: de.Plan, gaussian: de.Gaussian, process: de.Process, grid: de.TimeGrid) -> None:
     column = affine(plan, Spectrum.of(gaussian))[plan.states[-1]][:, 0]
     model, backend = gaussian.denoiser(process), get_backend("numpy")
     scale = float(np.hypot(grid.alpha[0], grid.sigma[0]))
@@ -97,7 +105,7 @@ def test_exact_law_is_the_executed_law(solver: Solver, data: st.DataObject) -> N
     found = [final(scale) - base, base, *(final(0.0, k) - base for k in range(len(plan.noises)))]
     expected = [column[0] * scale, *column[1:]]
     size = amplification(plan) * (1 + np.max(np.abs(expected)))
-    assert np.max(np.abs(np.array(found) - expected)) <= 1e-13 * size * scale
+    assert np.max(np.abs(np.array(found) - expected)) <= 1e-13 * size * scale, plan.solver
 
 
 def _mix(plan: de.Plan) -> dict[str, dict[int, float]]:
@@ -120,24 +128,25 @@ def test_sampled_variance_is_the_exact_one(solver: Solver) -> None:
 # --- backends -------------------------------------------------------------------------------------------
 
 
-@every
+@every_family
 @few
 @given(st.data())
-def test_backends_agree(solver: Solver, data: st.DataObject) -> None:
+def test_backends_agree(solvers: list[Solver], data: st.DataObject) -> None:
     """NumPy and torch differ by 1e-12 times the plan's amplification times its largest register at most."""
     torch = pytest.importorskip("torch")
     process = data.draw(processes(tame=True))
     grid = data.draw(grids(process, steps=st.integers(2, 8)))
     model = data.draw(mixtures(dimension=2)).denoiser(process)
-    plan = solver.plan(grid)
     x = float(grid.sigma[0]) * np.random.default_rng(7).standard_normal((5, 2))
-    registers = [row.out for row in plan.rows]
-    one = execute(get_backend("numpy"), plan, model, [x], 3, registers)
-    two = execute(get_backend("torch"), plan, model, [torch.as_tensor(x)], 3, registers)
-    largest = max(float(np.max(np.abs(value))) for value in one.registers.values())
-    final = plan.states[-1]
-    gap = float(np.max(np.abs(one[final] - two[final].numpy())))
-    assert gap <= 1e-12 * amplification(plan) * largest
+    for solver in solvers:
+        plan = solver.plan(grid)
+        registers = [row.out for row in plan.rows]
+        one = execute(get_backend("numpy"), plan, model, [x], 3, registers)
+        two = execute(get_backend("torch"), plan, model, [torch.as_tensor(x)], 3, registers)
+        largest = max(float(np.max(np.abs(value))) for value in one.registers.values())
+        final = plan.states[-1]
+        gap = float(np.max(np.abs(one[final] - two[final].numpy())))
+        assert gap <= 1e-12 * amplification(plan) * largest, solver.name
 
 
 # --- limits to the parent method ------------------------------------------------------------------------
@@ -164,10 +173,10 @@ def test_limits_give_the_parent(kin: Kin, data: st.DataObject) -> None:
 # --- equivariance ---------------------------------------------------------------------------------------
 
 
-@every
+@every_family
 @few
 @given(st.data())
-def test_rotations_commute_with_sampling(solver: Solver, data: st.DataObject) -> None:
+def test_rotations_commute_with_sampling(solvers: list[Solver], data: st.DataObject) -> None:
     """Sampling rotated data from a rotated start is the rotated sample."""
     process = data.draw(processes(tame=True))
     grid = data.draw(grids(process, steps=st.integers(2, 6)))
@@ -175,62 +184,69 @@ def test_rotations_commute_with_sampling(solver: Solver, data: st.DataObject) ->
     angle = data.draw(st.floats(0.1, 3.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turned = de.GaussianMixture(mixture.weights, mixture.means @ turn.T, np.sqrt(mixture.eigenvalues[:, 0]))
-    plan = solver.plan(grid)
-    if not plan.is_homogeneous:  # a bias has a direction
-        return
-    generator = np.random.default_rng(1)
-    x = float(grid.sigma[0]) * generator.standard_normal((4, 2))
-    noise = [generator.standard_normal((4, 2)) for _ in plan.noises]
-    backend = get_backend("numpy")
-    plain = execute(backend, plan, mixture.denoiser(process), [x], noise)[plan.states[-1]]
-    rotated = execute(backend, plan, turned.denoiser(process), [x @ turn.T], [z @ turn.T for z in noise])
-    size = amplification(plan) * max(1.0, float(np.max(np.abs(plain))), float(grid.sigma[0]))
-    assert np.max(np.abs(plain @ turn.T - rotated[plan.states[-1]])) <= 1e-12 * size
+    for solver in solvers:
+        plan = solver.plan(grid)
+        if not plan.is_homogeneous:  # a bias has a direction
+            continue
+        generator = np.random.default_rng(1)
+        x = float(grid.sigma[0]) * generator.standard_normal((4, 2))
+        noise = [generator.standard_normal((4, 2)) for _ in plan.noises]
+        backend = get_backend("numpy")
+        plain = execute(backend, plan, mixture.denoiser(process), [x], noise)[plan.states[-1]]
+        rotated = execute(backend, plan, turned.denoiser(process), [x @ turn.T], [z @ turn.T for z in noise])
+        size = amplification(plan) * max(1.0, float(np.max(np.abs(plain))), float(grid.sigma[0]))
+        assert np.max(np.abs(plain @ turn.T - rotated[plan.states[-1]])) <= 1e-12 * size, solver.name
 
 
-@every
+def _names_t_or_sigma(solver: Solver) -> bool:
+    """Whether a rule names t or σ, or has states at another α than its levels'."""
+    named = solver.options.get("variable") in ("t", "sigma") or solver.options.get("inner") in ("t", "sqrt_t")
+    if solver.options.get("over_sigma") or "difference" in solver.options or solver.family in ("score_sde", "langevin"):
+        return True
+    return named or solver.options.get("of") == "x" or solver.rule.__name__ in ("edict", "ddim_inversion")
+
+
+@every_family
 @few
 @given(st.data())
-def test_processes_with_equal_noise_give_equal_samples(solver: Solver, data: st.DataObject) -> None:
+def test_processes_with_equal_noise_give_equal_samples(solvers: list[Solver], data: st.DataObject) -> None:
     """In y = x/α and λ all processes are one: a rule that does not name t or σ cannot tell them apart."""
-    if solver.options.get("variable") in ("t", "sigma") or solver.options.get("inner") in ("t", "sqrt_t"):
-        return
-    if solver.options.get("over_sigma") or "difference" in solver.options or solver.family in ("score_sde", "langevin"):
-        return
-    if solver.options.get("of") == "x" or solver.rule.__name__ in ("edict", "ddim_inversion"):  # states at another α
-        return
     process = data.draw(processes(tame=True))
     lam = np.cumsum([-1.6, *data.draw(st.lists(st.floats(0.1, 0.9), min_size=2, max_size=5))])
     mixture = data.draw(mixtures(dimension=1))
-    ends: list[np.ndarray] = []
-    for where in (de.EDM(), process):
-        grid = de.TimeGrid(where, lam=lam.tolist())
-        plan = solver.plan(grid)
-        noise = [np.random.default_rng(k).standard_normal((4, 1)) for k in range(len(plan.noises))]
-        y = np.random.default_rng(9).standard_normal((4, 1)) * np.exp(1.6)
-        run = execute(get_backend("numpy"), plan, mixture.denoiser(where), [float(grid.alpha[0]) * y], noise)
-        ends.append(run[plan.states[-1]] / float(grid.alpha[-1]))
-    assert np.max(np.abs(ends[0] - ends[1])) <= 1e-9 * (1 + np.max(np.abs(ends[0])))
+    y = np.random.default_rng(9).standard_normal((4, 1)) * np.exp(1.6)
+    places = [(de.TimeGrid(where, lam=lam.tolist()), mixture.denoiser(where)) for where in (de.EDM(), process)]
+    for solver in solvers:
+        if _names_t_or_sigma(solver):
+            continue
+        ends: list[np.ndarray] = []
+        for grid, model in places:
+            plan = solver.plan(grid)
+            noise = [np.random.default_rng(k).standard_normal((4, 1)) for k in range(len(plan.noises))]
+            run = execute(get_backend("numpy"), plan, model, [float(grid.alpha[0]) * y], noise)
+            ends.append(run[plan.states[-1]] / float(grid.alpha[-1]))
+        assert np.max(np.abs(ends[0] - ends[1])) <= 1e-9 * (1 + np.max(np.abs(ends[0]))), solver.name
 
 
 # --- every process, every grid ----------------------------------------------------------------------------
 
 
-@every
+@every_family
 @few
 @given(st.data())
-def test_runs_on_every_process_and_every_grid(solver: Solver, data: st.DataObject) -> None:
+def test_runs_on_every_process_and_every_grid(solvers: list[Solver], data: st.DataObject) -> None:
     """Whatever process and grid are drawn, singular ends included, coefficients and states are finite."""
     process = data.draw(processes())
     grid = data.draw(grids(process, steps=st.integers(2, 7), singular=True))
-    plan = solver.plan(grid)
-    assert len(plan.states) == len(grid)
     mixture = data.draw(mixtures(dimension=1))
     x = float(grid.sigma[0]) * np.random.default_rng(0).standard_normal((3, 1))
     mu = np.full((1, 1), 0.3) if process.anchored else None
-    out = de.sample(mixture.denoiser(process, mu), solver, grid, x, noise=0, mu=mu)
-    assert all(np.isfinite(state).all() for state in out.trajectory)
-    assert out.nfe == plan.nfe
+    for solver in solvers:
+        plan = solver.plan(grid)
+        assert len(plan.states) == len(grid), solver.name
+        out = de.sample(mixture.denoiser(process, mu), solver, grid, x, noise=0, mu=mu)
+        assert all(np.isfinite(state).all() for state in out.trajectory), solver.name
+        assert out.nfe == plan.nfe, solver.name
 
 
 @every_deterministic
