@@ -188,6 +188,8 @@ MISUSE: dict[str, tuple[Callable[[], Any], str]] = {
     "no prediction": (lambda: de.solver(order=1), "order and prediction are always claimed"),
     # names
     "odd name": (lambda: de.get_solver("mine:rule"), "a file ends in .py, and its solver follows a colon"),
+    "far from all": (lambda: de.get_solver("nosuch"), "no solver named 'nosuch'; see `diffode list`"),
+    "three letters": (lambda: de.get_solver("ctm"), "no solver named 'ctm'; see `diffode list`"),
 }  # fmt: skip
 
 

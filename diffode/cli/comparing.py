@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffode.cli import files, inputs, terminal
-from diffode.errors import DiffodeError
+from diffode.errors import DiffodeError, unknown
 
 if TYPE_CHECKING:
     from diffode.analysis.comparison import Row, Rows
@@ -51,7 +51,7 @@ def compare(
 
     chosen, listed = "all" if solvers == ["all"] else inputs.solvers(solvers), "=" in grid
     if measure not in MEASURES:
-        raise DiffodeError(f"--measure: {inputs.nearest('measure', measure, MEASURES)}")
+        raise DiffodeError(f"--measure: {unknown('measure', measure, MEASURES)}")
     if listed and nfe is not None:
         raise DiffodeError("--nfe: the levels of --grid are listed, and every solver runs on them; leave out --nfe")
     budgets = inputs.counts(nfe or "5,10,20", "--nfe")

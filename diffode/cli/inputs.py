@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diffode.errors import DiffodeError, GridError, MissingExtra
+from diffode.errors import DiffodeError, GridError, MissingExtra, unknown
 
 if TYPE_CHECKING:
     from diffode.grids import TimeGrid
@@ -53,14 +52,6 @@ _STEP = 4096
 """Bytes that one step of a plan takes: its level, its rows and their coefficients."""
 
 LEVELS = ("t", "sigma", "lam", "rho")
-
-
-def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-    return f"no {kind} named {name!r}; {hint}"
 
 
 def numbers(text: str, option: str) -> list[float]:
@@ -142,7 +133,7 @@ def builder(name: str) -> Callable[[Process, int], TimeGrid]:
     if name.endswith(".json"):
         return lambda process, n: load(name, process, n)
     if name not in NAMES:
-        raise GridError(nearest("grid", name, NAMES))
+        raise GridError(unknown("grid", name, NAMES))
     return NAMES[name]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from diffode.cli import files, inputs, terminal
-from diffode.errors import DiffodeError
+from diffode.errors import DiffodeError, unknown
 
 
 def list_solvers(
@@ -25,7 +25,7 @@ def list_solvers(
     known = (*registry().values(), *systems().values())
     families = {solver.family: None for solver in known}
     if family is not None and family not in families:
-        raise DiffodeError(inputs.nearest("family", family, families))
+        raise DiffodeError(unknown("family", family, families))
     entries = load()
     rows = [_row(solver, entries) for solver in known if family in (None, solver.family)]
     files.write_json(json, rows)

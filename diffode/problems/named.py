@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from diffode.errors import DiffodeError
+from diffode.errors import DiffodeError, unknown
 from diffode.models import Gaussian, GaussianMixture
 from diffode.problems.base import Problem, check_process
 from diffode.problems.digits import digits
@@ -123,7 +122,5 @@ def get_problem(name: str, process: Process | None = None, *, mu: Any = None) ->
     diffode.errors.DiffodeError: no problem named 'digit'; did you mean 'digits'?
     """
     if name not in _MAKERS:
-        near = difflib.get_close_matches(str(name), _MAKERS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_MAKERS)}"
-        raise DiffodeError(f"no problem named {name!r}; {hint}")
+        raise DiffodeError(unknown("problem", name, _MAKERS))
     return _MAKERS[name](process=process, mu=mu)

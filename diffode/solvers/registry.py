@@ -153,7 +153,7 @@ def get_solver(name: str | Solver) -> Solver:
         return known[parts[1]].configure(name, order=ast.literal_eval(parts[2]))
     if inside or "/" in name:
         raise SolverError(f"no solver named {name!r}; a file ends in .py, and its solver follows a colon: FILE.py:NAME")
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see `diffode list`"
     raise SolverError(f"no solver named {name!r}; {hint}")
 
