@@ -156,8 +156,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "stages": (lambda: fitted("bespoke", stages=3), "stages is 1 or 2, not 3"),
     "base": (lambda: fitted("amed", base="heun"), "heun evaluates more than once a step"),
     "first": (lambda: fitted("usf", first=1), "first must be a whole number of at least 4, not 1"),
-    "option": (lambda: fitted("bns", iteratons=3), "no option named 'iteratons'"),
-    "grid option": (lambda: fit("mixture_2d", 4, "grid", method="ld3", iteratons=3), "no option named 'iteratons'"),
+    "option": (lambda: fitted("bns", iterationz=3), "no option named 'iterationz'"),
+    "grid option": (lambda: fit("mixture_2d", 4, "grid", method="ld3", iterationz=3), "no option named 'iterationz'"),
     "checkpoint": (lambda: fitted("bns", checkpoint="none/it.json"), "there is no folder none"),
     "NaN": (
         lambda: fit(de.Denoiser(lambda x, t: x * np.nan, de.VP()), 4, method="bns", x_T=np.ones((4, 2))),
