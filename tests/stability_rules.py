@@ -42,7 +42,7 @@ def growth(rule: Solver, z: np.ndarray, variable: str = "lam", h: float = 1e-5, 
     frame = "eps" if variable == "rho" or rule.prediction == "eps" else "x0"
     rate = (-z if variable == "rho" else z / h) / weight
 
-    def network(x, t):
+    def network(x, t, output=None):
         turned = rate * (x[..., 0] + 1j * x[..., 1])
         if frame == "eps" and variable == "lam":
             turned = -turned / t
