@@ -112,6 +112,17 @@ def test_a_checkpoint_of_other_states_is_refused(tmp_path: Path) -> None:
         de.fit(model, 4, "grid", method="ld3", x_T=x + 0.1, rounds=1, checkpoint=path)
 
 
+@pytest.mark.parametrize("options", [{"what": "grid", "method": "evolution"}, {"method": "amed", "iterations": 1}])
+def test_a_model_that_remembers_is_not_fitted_to(options: dict[str, Any]) -> None:
+    """The first fit would change the second."""
+    inner = mixture(1.0, 0.3).denoiser(de.VP())
+    x = np.random.default_rng(0).standard_normal((8, 1))
+    for model in (de.ReusedOutputs(inner), de.Guided(de.ReusedOutputs(inner), inner, 2.0)):
+        with pytest.raises(de.ModelError, match="answers by what it was asked before"):
+            de.fit(model, 4, x_T=x, **options)
+    de.fit(de.Guided(inner, inner, 2.0), 4, x_T=x, **options)
+
+
 def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk is full, or the process ends, in the middle of a writing, the one before is still there."""
     path = tmp_path / "checkpoint.json"

@@ -195,6 +195,12 @@ def target_of(
     for name, count, least in (("samples", samples, 2), ("seed", seed, 0)):
         if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
             raise DiffodeError(f"fit_grid: {name} must be a whole number of at least {least}, not {count!r}")
+    model = target.model if isinstance(target, Problem) else target
+    if isinstance(model, Model) and model.remembers():
+        raise ModelError(
+            f"fit_grid: {model!r} answers by what it was asked before, so that it has no exact flow to fit to, and "
+            "every run would leave something for the next; fit to the model inside"
+        )
     if isinstance(target, Model):
         return _own(target, x_T, held_out)
     where = named(process) if isinstance(process, str) else process
