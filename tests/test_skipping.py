@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import diffode as de
 from diffode.adaptive.skipping import EXTRAPOLATIONS, sada, skipping
 from diffode.adaptive.time_shift import time_shift
+from diffode.analysis.stability.guided import Guidance
+from diffode.analysis.stability.runs import Run
 from diffode.models.shift import TimeShifted, matched
 from diffode.models.wrappers import Wrapped
 from tests.strategies import mixtures, processes
@@ -103,6 +105,24 @@ def test_order_with_a_share_of_the_steps_left_out(extrapolation: str, order: int
         errors.append(np.abs(de.sample(PROBLEM.model, rule, grid, x).x - right).max())
     slopes = np.log2(np.divide(errors[:-1], errors[1:]))
     assert abs(slopes[-1] - order) < 0.35, (slopes, errors)
+
+
+@pytest.mark.parametrize(("extrapolation", "order"), [("published", 1), ("code", 1), ("adams", 0)])
+def test_what_it_claims_and_what_can_be_known_of_it(extrapolation: str, order: int) -> None:
+    """It claims no more than it reaches; law and gains are those of the run; its order has no proof."""
+    grid, x = de.grids.uniform_lambda(PROBLEM.process, 30), PROBLEM.initial(50, seed=0)
+    run = sada(PROBLEM.model, "dpmpp_2m", grid, x, extrapolation=extrapolation)
+    assert run.skip
+    assert (run.solver.order, run.solver.reaches) == (order, None)
+    assert skipping.configure(base="dpmpp_2m", extrapolation=extrapolation).order == 2
+    data = de.Gaussian(0.5, 0.25)
+    laws = [de.law(plan, data) for plan in (run.sample.plan, de.compile(run.solver, PROBLEM.process, grid))]
+    assert np.array_equal(laws[0].variance, laws[1].variance)
+    again = Run.of(run.solver, Guidance(np.array([0.25]), None), grid)
+    gains = abs(again.gains(0.0)) / np.maximum(1.0, again.exact(0.0))
+    assert np.all(abs(again.measured(0.0) - np.nan_to_num(gains)) <= 1e-8 * np.nanmax(gains, axis=(0, 1)))
+    with pytest.raises(de.DiffodeError):
+        de.prove(run.solver)
 
 
 @CHEAP

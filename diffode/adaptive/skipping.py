@@ -42,9 +42,15 @@ _SLOPES = ("slope", "slope 1", "slope 2")
 _SAID = ("said", "said 1", "said 2")
 
 
+def _order(base: Any, skip: Collection[int], extrapolation: str) -> float:
+    """The base's where nothing is skipped; with Adams' weights none, as no proof reaches a list of steps."""
+    if not len(skip):
+        return resolved(base).order
+    return 0 if extrapolation == "adams" else 1
+
+
 @solver(
-    order=lambda base: resolved(base).order,
-    reaches=lambda skip, extrapolation: 1 if len(skip) and extrapolation != "adams" else None,
+    order=_order,
     prediction=lambda base: resolved(base).prediction,
     history=lambda base: resolved(base).history,
     source="arXiv:2507.17135; official code, sada/solver.py",
@@ -59,7 +65,8 @@ def skipping(
                            polynomial in λ through what it said at the last three steps
 
     The published weights are those of no quadrature of second order, and ε_− is one step old: either leaves a run that
-    skips a share of its steps with first order.
+    skips a share of its steps with first order, which is what they claim. With Adams' weights no order is claimed: that
+    the base keeps its second is measured, as the indices belong to one grid, and a proof needs others.
 
     Parameters
     ----------
@@ -131,6 +138,11 @@ def _weights(step: Step, extrapolation: str) -> list[Any]:
     """Δ w of the last three slopes, the newest first."""
     now, delta = step.now, step.next.t - step.now.t
     if extrapolation == "adams":
+        if step.index < 2:
+            raise SolverError(
+                f"{step.tracer.rule.name}: the times of the slopes that an earlier run left are not known; look at the "
+                "plan of a whole run on its own grid, run.sample.plan"
+            )
         return phi.lagrange([step.grid[step.index - k].t - now.t for k in range(3)], 0, delta)
     return [(-_LABEL if extrapolation == "code" else delta) * w for w in _PUBLISHED]
 
@@ -146,7 +158,7 @@ class Skipped:
     skip : tuple of int
         The steps whose evaluation was left out.
     solver : Solver
-        The rule with these decisions, which gives the run again.
+        The rule with these decisions, which gives the run again; on the grid of the run, whose steps they count.
     """
 
     sample: Sample
