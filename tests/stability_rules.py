@@ -6,6 +6,7 @@ import numpy as np
 
 import diffode as de
 from diffode import solver
+from diffode.analysis.stochastic import noise_level
 from diffode.solvers import Solver
 
 
@@ -38,7 +39,7 @@ def growth(rule: Solver, z: np.ndarray, variable: str = "lam", h: float = 1e-5, 
     else:
         levels = [process.level(lam=h * k) for k in range(steps + 1)]
     grid = de.TimeGrid(process, levels=levels)
-    weight = 1.0 if rule.plan(grid).is_deterministic else 2.0
+    weight = 1.0 if rule.plan(grid).is_deterministic else 1.0 + noise_level(rule, process) ** 2
     frame = "eps" if variable == "rho" or rule.prediction == "eps" else "x0"
     rate = (-z if variable == "rho" else z / h) / weight
 

@@ -30,7 +30,11 @@ from tests.stability_rules import growth, signal_to_noise
 Q = Fraction
 BETAS = [Q(1, 10), Q(1, 2), Q(4, 5), Q(1)]
 ADAMS_INTERVAL = {1: Q(2), 2: Q(1), 3: Q(6, 11), 4: Q(3, 10)}
-RHO = [name for name, rule in registry().items() if "rho" in (rule.uniform, rule.options.get("variable"))]
+RHO = [
+    name
+    for name, rule in registry().items()
+    if "rho" in (rule.uniform, rule.options.get("variable")) and rule.options.get("variable") in (None, "rho")
+]
 
 
 def interval(rule, **options):

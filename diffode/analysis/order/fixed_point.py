@@ -62,7 +62,11 @@ def _tiny(solver: Solver) -> Levels:
 
 def one_step(solver: Solver, grid: Any, n: int, shape: Memory) -> Plan:
     """The plan of step n with the memory of the steps before as inputs."""
-    past = tuple((name, grid.levels[n - 1 - k]) for k, (name, _) in enumerate(shape.past))
+    names, levels = [name for name, _ in shape.past], grid.levels[n - len(shape.past) : n][::-1]
+    if not all(level in probe(solver).levels for _, level in shape.past):  # a rule that divides its steps
+        before = trace(solver, Levels(grid.process, grid.levels[: n + 1]), open_end=True).memory
+        levels = tuple(level for _, level in before.past)
+    past = tuple(zip(names, levels, strict=True))
     step = Levels(grid.process, grid.levels[n : n + 2])
     return trace(solver, step, memory=replace(shape, past=past), open_end=True)
 
