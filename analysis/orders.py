@@ -105,7 +105,7 @@ def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
     from diffode.analysis.style import look
 
     names = list(certificates)
-    with look():
+    with look(), plt.rc_context({"svg.hashsalt": "orders"}):  # the same file on every run
         fig, ax = plt.subplots(figsize=(6.5, 0.14 * len(names) + 0.8))
         for key, marker, label in (("order_proof", "D", "proved"), ("order_mixture", "o", "mixture")):
             points = [
@@ -121,7 +121,7 @@ def figure(certificates: Mapping[str, dict[str, Any]], path: Path) -> None:
         ax.set_xlabel("order")
         ax.set_ylim(len(names) - 0.3, -0.7)
         ax.legend(loc="lower right")
-        fig.savefig(path, bbox_inches="tight")
+        fig.savefig(path, bbox_inches="tight", metadata={"Date": None})
         plt.close(fig)
 
 
