@@ -266,6 +266,16 @@ def checked(who: str, model: Any, x_T: Array, backend: str) -> Arrays:
     return arrays
 
 
+def one_state(who: str, process: Process, x_T: Array | None = None) -> None:
+    """Raise ModelError where a runner that judges single states is given a system, or no states at all."""
+    if getattr(process, "components", 1) > 1:
+        raise ModelError(
+            f"{who}: {process!r} is a system, and this is for one state; sample runs systems, as by gddim_4"
+        )
+    if x_T is not None and 0 in x_T.shape:
+        raise ModelError(f"{who}: x_T holds no state (its shape is {tuple(x_T.shape)}); give at least one")
+
+
 def entered(arrays: Arrays, model: Model, x_T: Array, mu: Array | None, level: Level) -> Running:
     """A model and a state at a level, ready to run; ModelError where an anchor is missing, or of no use."""
     running, tally = begun(model)

@@ -291,6 +291,31 @@ def test_seeds_are_explicit() -> None:
 # --- torch, stops, errors -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda model, grid, x: de.sample_adaptive(model, "dpm_solver_3", x, backend="torch"),
+        lambda model, grid, x: de.sample_picard(model, "ddim", grid, x, backend="torch"),
+        lambda model, grid, x: de.sada(model, "ddim", grid, x, backend="torch"),
+        lambda model, grid, x: de.reference(model, x, grid, 1e-4),
+        lambda model, grid, x: de.compare(["ddim"], model, x_T=x, nfe=[4]),
+    ],
+    ids=["adaptive", "picard", "sada", "reference", "compare"],
+)
+def test_numbers_are_read_apart_from_the_graph(run: Any) -> None:
+    """A network whose parameters have gradients: no warning wherever a number is read from its outputs."""
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(1, 1).double()
+    model = de.Denoiser(lambda x, t: 0.1 * net(x), PROCESS, prediction="eps")
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        run(model, de.grids.uniform_lambda(PROCESS, 9), torch.ones((2, 1), dtype=torch.float64))
+    finally:
+        torch.set_warn_always(before)
+
+
 def test_torch_takes_the_same_steps() -> None:
     torch = pytest.importorskip("torch")
     ours = sample_adaptive(MODEL, "dpm_solver_3", X)
@@ -342,6 +367,10 @@ def test_errors_say_what_and_where() -> None:
     fails(de.SolverError, r"max_evaluations=40 are spent after \d+ steps, at t=", rtol=1e-6, max_evaluations=40)
     fails(de.SolverError, "max_evaluations must be a whole number", max_evaluations=0)
     fails(de.SolverError, "error_order must be a positive number", error_order=-1.0)
+    for alone in (False, True):
+        fails(de.ModelError, r"x_T holds no state \(its shape is \(0, 2\)\)", x=np.ones((0, 2)), per_sample=alone)
+    system = de.Gaussian(0.0, 1.0).denoiser(de.CLD())
+    fails(de.ModelError, "is a system, and this is for one state", "gddim_2", np.ones((3, 2, 1)), system)
     fails(de.SolverError, "start and end are the same level", start=0.5, end=0.5)
     fails(
         de.SolverError, "end t=0.0 has λ=inf.*take a time inside, as end=", model=MIXTURE.denoiser(de.Flow()), end=0.0

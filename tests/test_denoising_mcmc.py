@@ -23,8 +23,8 @@ DATA = de.Gaussian(0.0, 1.0)
 
 def run(data: de.GaussianMixture = DATA, **options: Any) -> Any:
     x = 5.0 + 3.0 * np.random.default_rng(0).standard_normal((CHAINS, 1))
-    settings = {"burn": 300, "eta": 0.05, "steps": 30, **options}
-    return de.denoising_mcmc(data.denoiser(EDM), LEVELS, x, seed=3, **settings)
+    settings = {"x": x, "seed": 3, "burn": 300, "eta": 0.05, "steps": 30, **options}
+    return de.denoising_mcmc(data.denoiser(EDM), LEVELS, **settings)
 
 
 def off(values: np.ndarray, expected: float) -> float:
@@ -165,6 +165,9 @@ def test_independent_levels_have_an_autocorrelation_time_of_one() -> None:
         ({"start": 6}, SolverError, "start=6 is none of the 6 levels"),
         ({"eta": 0.0}, SolverError, "eta must be a positive number"),
         ({"end": 0.5}, SolverError, "end=0.5 is not below all levels"),
+        ({"seed": -1}, SolverError, "seed must be a whole number of at least 0, not -1"),
+        ({"x": np.ones((0, 1))}, ModelError, "x_T holds no state"),
+        ({"solver": "gddim_2"}, SolverError, "gddim_2 is made for systems"),
         ({"eta": 1e200}, ModelError, "take a smaller eta"),
         ({"posterior": lambda x, levels: np.zeros(len(x))}, ModelError, "posterior must return shape"),
     ],
@@ -172,6 +175,22 @@ def test_independent_levels_have_an_autocorrelation_time_of_one() -> None:
 def test_what_cannot_be_is_named(options: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message), np.errstate(all="ignore"):
         run(**options)
+
+
+def test_a_model_that_fails_is_told_apart_from_a_step_that_is_too_long() -> None:
+    def lost(x: Any, t: Any) -> Any:
+        return np.where(t < 1.0, np.nan, x)
+
+    model = de.Denoiser(lost, EDM)
+    options: dict[str, Any] = {"posterior": lambda x, levels: np.zeros((len(x), len(levels))), "draws": 20}
+    with pytest.raises(ModelError, match=r"the model returned NaN or ∞ in sweep \d+, at t=0\.\d+$"):
+        de.denoising_mcmc(model, LEVELS, np.ones((4, 1)), seed=0, **options)
+
+
+def test_a_chain_prints_as_one_line(chain: Any) -> None:
+    assert repr(chain) == (
+        f"<denoising MCMC: 1 draws of shape ({CHAINS}, 1) (float64), 310 sweeps over 6 levels, nfe {chain.nfe}>"
+    )
 
 
 def test_a_model_without_a_density_needs_a_posterior() -> None:

@@ -165,7 +165,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "system": (
         lambda: fit(de.Gaussian(0.0, 1.0).denoiser(de.CLD()), 4, x_T=np.ones((4, 2, 1))),
-        "is a system; fits are for one state",
+        "is a system, and this is for one state",
     ),
     "file": (lambda: de.get_solver("none.json"), "none.json: no such file"),
     "schedule": (lambda: de.get_solver("usf(schedule=())"), "a sequence with a mapping for each step"),

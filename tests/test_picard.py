@@ -152,6 +152,10 @@ def test_errors_say_what_and_where() -> None:
 
     fails(de.SolverError, "step 1 of dpmpp_2m reads d0, which an earlier step left.*one-step rule", solver="dpmpp_2m")
     fails(de.SolverError, "window must be a whole number of at least 1, not 0", window=0)
+    fails(de.SolverError, "there is no tol=; give tolerance=0.001", tol=1e-3)
+    fails(de.ModelError, r"x_T holds no state \(its shape is \(0, 2\)\)", x=X[:0, :1].repeat(2, 1))
+    system = de.Gaussian(0.0, 1.0).denoiser(de.CLD())
+    fails(de.ModelError, "is a system, and this is for one state", "gddim_2", np.ones((3, 2, 1)), system)
     fails(de.SolverError, "max_sweeps must be a whole number of at least 1, not 1.5", max_sweeps=1.5)
     fails(de.SolverError, "tolerance must be a number, 0 or more, not -1", tolerance=-1)
     fails(de.SolverError, "carry must be 'scale' or 'one', not 'rule'", carry="rule")

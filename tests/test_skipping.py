@@ -275,6 +275,19 @@ def test_an_anchor_moves_the_run_and_changes_no_decision() -> None:
 
 GRID = de.grids.uniform_lambda(PROBLEM.process, 6)
 X = states(3, 1)
+SYSTEM = de.Gaussian(0.0, 1.0).denoiser(de.CLD())
+PAIRS = de.grids.power(SYSTEM.process, 6)
+
+
+def test_runs_print_as_one_line() -> None:
+    runs = (
+        sada(PROBLEM.model, "ddim", GRID, X),
+        time_shift(de.Gaussian([0.0, 0.0], 1.0).denoiser(PROBLEM.process), "ddim", GRID, states(3, 2), window=0.01),
+    )
+    says = [f"<SADA: {repr(runs[0].sample)[1:-1]}, 0 evaluations left out>"]
+    says.append(f"<time shift: {repr(runs[1].sample)[1:-1]}, {sum(level is not None for level in runs[1].starts)} ")
+    assert repr(runs[0]) == says[0]
+    assert repr(runs[1]) == says[1] + "levels shifted>"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +305,12 @@ X = states(3, 1)
         (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.9), "reaches the next level"),
         (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.1, shift="end"), "no shift named 'end'"),
         (lambda: TimeShifted(PROBLEM.model, window=0.1, spacing=-1.0), "spacing must be a positive number"),
+        (lambda: TimeShifted(PROBLEM.model, window=0.1, spread=-1.0), "spread is the variance of the data"),
+        (lambda: time_shift(PROBLEM.model, "ddim", GRID, X, window=0.1, spread=-1.0), "spread is .* not -1"),
+        (lambda: sada(PROBLEM.model, "ddim", GRID, X[:0]), "x_T holds no state"),
+        (lambda: sada(SYSTEM, "gddim_2", PAIRS, np.ones((3, 2, 1))), "is a system, and this is for one state"),
+        (lambda: time_shift(SYSTEM, "gddim_2", PAIRS, np.ones((3, 2, 1)), window=0.01), "is a system, and this is for"),
+        (lambda: sada(PROBLEM.model, "gddim_2", GRID, X), "gddim_2 is made for systems"),
     ],
 )  # fmt: skip
 def test_misuse_is_told_before_any_work(make: Any, words: str) -> None:

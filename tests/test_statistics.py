@@ -304,6 +304,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "corrector": (lambda: rule(corrector="raise").plan(de.grids.uniform_lambda(VP, 3)), "corrector is None, 'same'"),
     "model": (lambda: fit_statistics(black_box, MIXTURE), "needs a model"),  # type: ignore[arg-type]
     "count": (lambda: fit_statistics(MIXTURE.denoiser(VP), MIXTURE, nodes=0), "nodes must be a whole number"),
+    "system": (
+        lambda: fit_statistics(de.Gaussian(0.0, 1.0).denoiser(de.CLD()), MIXTURE),
+        "fit_statistics: CLD.* is a system, and this is for one state",
+    ),
     "falling λ": (lambda: fit_statistics(MIXTURE.denoiser(VP), MIXTURE, LAM[::-1]), "numbers that increase"),
     "NaN model": (
         lambda: fit_statistics(de.Denoiser(lambda x, t: x * np.nan, VP), MIXTURE.sample(9, 0)),

@@ -19,7 +19,7 @@ from diffode.brownian import factors
 from diffode.errors import ModelError, PlanError, SolverError
 from diffode.grids import TimeGrid
 from diffode.kinds import shown
-from diffode.models.base import namespace
+from diffode.models.base import namespace, number
 from diffode.plan import BrownianIncrement, Evaluate, Level, Linear, Normal, Plan, Row, reads
 from diffode.prediction import change
 from diffode.process import Process
@@ -251,7 +251,7 @@ class Journey:
     def _norm(self, x: Array) -> float:
         with np.errstate(over="ignore"):
             squares = (x * x).reshape(len(x), -1).mean(1)
-        return float(squares.max() if self.controller.over == "worst" else squares.mean()) ** 0.5
+        return number(squares.max() if self.controller.over == "worst" else squares.mean()) ** 0.5
 
     def _first(self, x: Array) -> Generator[Asked, None, float]:
         """The length of a first step, by Hairer, Nørsett and Wanner, II.4: from the slope there, and one step on."""

@@ -19,7 +19,7 @@ from diffode.kinds import shown
 from diffode.models import Model
 from diffode.plan import Level, Plan
 from diffode.process import Process
-from diffode.sampling import checked, entered, unused
+from diffode.sampling import checked, entered, one_state, unused
 from diffode.solvers import Solver, get_solver, list_solvers
 
 Array = Any
@@ -137,7 +137,8 @@ def sample_adaptive(
     SolverError
         If the solver has no embedded result, a tolerance makes no sense or cannot be met, or the evaluations are spent.
     ModelError
-        If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t).
+        If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t); x_T holds no
+        state; or the model moves a system.
 
     Warns
     -----
@@ -154,6 +155,7 @@ def sample_adaptive(
     True
     """
     arrays = checked("sample_adaptive", model, x_T, backend)
+    one_state("sample_adaptive", model.process, x_T)
     chosen = get_solver(solver)
     chosen = chosen.configure(**options) if options else chosen
     process = model.process
@@ -180,8 +182,6 @@ def sample_adaptive(
 
 
 def _check(solver: Solver, process: Process, how: Any, rtol: Any, atol: Any, limit: Any, error_order: Any) -> None:
-    if getattr(process, "components", 1) > 1:
-        raise SolverError(f"sample_adaptive: {process!r} is a system; steps are chosen for one state")
     if not isinstance(how, Controller):
         raise SolverError(f"sample_adaptive: controller is the name of a filter or a Controller, not {how!r}")
     for name, value in (("rtol", rtol), ("atol", atol)):

@@ -20,6 +20,7 @@ from diffode.catalogue import catalogued
 from diffode.errors import SolverError, unknown
 from diffode.grids import TimeGrid
 from diffode.models import Model
+from diffode.models.base import number
 from diffode.plan import Level, Linear
 from diffode.prediction import change
 from diffode.sampling import Sample
@@ -165,6 +166,9 @@ class Skipped:
     skip: tuple[int, ...]
     solver: Solver
 
+    def __repr__(self) -> str:
+        return f"<SADA: {repr(self.sample)[1:-1]}, {len(self.skip)} evaluations left out>"
+
 
 @catalogued(
     "controller",
@@ -242,7 +246,7 @@ def sada(
         nonlocal row
         if "ahead" in step.memory:
             apart = (read(step.x) - read(step.memory["ahead"])) * read(step.memory["bend"])
-            passed = row < longest and first <= step.index <= last and float(apart.mean()) <= 0
+            passed = row < longest and first <= step.index <= last and number(apart.mean()) <= 0
             row = row + 1 if passed else 0
             if passed:
                 skip.append(step.index)

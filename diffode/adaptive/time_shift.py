@@ -77,6 +77,10 @@ class Shifted:
     ends: tuple[Level | None, ...]
     solver: Solver
 
+    def __repr__(self) -> str:
+        moved = sum(level is not None for level in (*self.starts, *self.ends))
+        return f"<time shift: {repr(self.sample)[1:-1]}, {moved} levels shifted>"
+
 
 @catalogued("controller", "arXiv:2305.15583 (TS-DPM), Algorithm 3; official code, sampler/pnm_solver.py")
 def time_shift(
@@ -134,7 +138,8 @@ def time_shift(
     SolverError
         If the base draws noise, `shift` is none of its words, or the window reaches from one level to the next.
     ModelError
-        If the window or the spacing is not positive, a sample has one entry, or the model does not fit the grid.
+        If the window or the spacing is not positive, the spread negative, a sample has one entry, or the model does not
+        fit the grid.
 
     Examples
     --------
@@ -147,7 +152,7 @@ def time_shift(
     """
     if shift not in SHIFTS:
         raise SolverError(f"time_shift: {unknown('shift', shift, SHIFTS)}")
-    check_window(window, spacing)
+    check_window(window, spacing, spread)
     if drop_first:
         grid = TimeGrid(grid.process, levels=grid.levels[1:])
     _check_apart(grid, window, cutoff)

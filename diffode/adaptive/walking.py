@@ -14,7 +14,7 @@ from diffode.errors import ModelError, SolverError
 from diffode.grids import TimeGrid
 from diffode.models import Model
 from diffode.plan import Linear, Plan, Row, reads
-from diffode.sampling import Remembered, Sample, checked, entered
+from diffode.sampling import Remembered, Sample, checked, entered, one_state
 from diffode.solvers import Solver
 from diffode.trace import Step, trace
 
@@ -81,9 +81,10 @@ def walk(
     SolverError
         If the solver draws noise: what a step saw of it could not be drawn again.
     ModelError
-        If the model is none or belongs to another process, an anchor is missing, or x_T is no state.
+        If the model is none, moves a system or belongs to another process, an anchor is missing, or x_T is no state.
     """
     arrays = checked(solver.name, model, x_T, backend)
+    one_state(solver.name, model.process, x_T)
     if model.process != grid.process:
         raise ModelError(f"{solver.name}: the model is of {model.process!r}, the grid of {grid.process!r}")
     if not solver.plan(grid).is_deterministic:

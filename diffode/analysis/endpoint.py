@@ -20,8 +20,10 @@ from diffode.backends import get_backend
 from diffode.errors import DiffodeError, GridError, MissingExtra, ModelError
 from diffode.grids import TimeGrid
 from diffode.models import Model
+from diffode.models.base import number
 from diffode.plan import Level
 from diffode.process import Process
+from diffode.sampling import one_state
 
 _SMALLEST = 1e-8
 """Where a grid ends at σ = 0 the ODE is followed to this angle, and the data prediction there is taken."""
@@ -83,13 +85,8 @@ def reference(model: Model, x_T: Any, grid: TimeGrid, tolerance: float = 1e-10) 
         )
     if not isinstance(grid, TimeGrid):
         raise GridError(f"reference: grid must be a TimeGrid (de.grids.karras(process, n)), not {grid!r}")
-    if getattr(grid.process, "components", 1) > 1:
-        raise ModelError(
-            f"reference: {grid.process!r} is a system, and this is for one state; run many steps of gddim_4"
-        )
     get_backend("torch" if type(x_T).__module__ == "torch" else "numpy").check_state(x_T)
-    if not x_T.shape[0]:
-        raise ModelError(f"reference: x_T holds no state (its shape is {tuple(x_T.shape)}); give at least one")
+    one_state("reference", grid.process, x_T)
     if not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
         raise DiffodeError(f"reference: tolerance must be a number between 0 and 1, not {tolerance!r}")
     first, last = grid[0], grid[-1]
@@ -104,7 +101,7 @@ def reference(model: Model, x_T: Any, grid: TimeGrid, tolerance: float = 1e-10) 
         coarse, fine = (model.predict(v * problem.size(level), level, "x0") * last.alpha for v in (coarse, fine))
     else:
         coarse, fine = coarse * problem.size(last), fine * problem.size(last)
-    error = float(abs(fine - coarse).max())
+    error = number(abs(fine - coarse).max())
     if not np.isfinite(error):
         raise ModelError("reference: the solution of the probability-flow ODE is not finite")
     return Reference(fine, error, problem.evaluations)
@@ -167,7 +164,7 @@ def _solve_torch(problem: _Angle, z: Any, ends: tuple[float, float], tolerance: 
     low, high = min(ends), max(ends)
     # torchdiffeq may ask slightly outside the interval, where the process is not defined
     found: Any = odeint(
-        lambda angle, state: problem.slope(min(max(float(angle), low), high), state),
+        lambda angle, state: problem.slope(min(max(number(angle), low), high), state),
         z, times, method="dopri8", rtol=tolerance, atol=tolerance,
     )  # fmt: skip
     return found[-1]

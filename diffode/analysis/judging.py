@@ -15,6 +15,7 @@ from diffode.backends import execute, get_backend
 from diffode.errors import DiffodeError
 from diffode.grids import TimeGrid
 from diffode.models import GaussianMixture, Model
+from diffode.models.base import number
 from diffode.plan import Plan
 
 FEW = 1024
@@ -53,7 +54,7 @@ def by_path(model: Model, x_T: Any, ends: TimeGrid, tolerance: float) -> Judge:
             note = "draws noise: no exact law is known here; compare it on Gaussian data, or measure='law' on the line"
             return Judged(None, note=note)
         final = execute(backend, plan, model, [x_T])[plan.states[-1]]
-        return Judged(float(((final - known().x) ** 2).mean() ** 0.5), known().error)
+        return Judged(number(((final - known().x) ** 2).mean() ** 0.5), known().error)
 
     return judge
 

@@ -28,6 +28,7 @@ from diffode.models import Anchored, Gaussian, GaussianMixture, Model
 from diffode.plan import Level
 from diffode.problems import Problem, get_problem
 from diffode.process import VP, Process, named
+from diffode.sampling import one_state
 from diffode.solvers import Solver, get_solver
 
 Array = Any
@@ -216,6 +217,7 @@ def target_of(
         target = Problem(
             f"{type(data).__name__} of dimension {data.dimension}", where, data.denoiser(where), data, data
         )
+    one_state("fit", target.process)
     first, last = _span(target.process)
     both = target.initial(2 * samples, seed, first.t)
     model = target.model
@@ -230,8 +232,7 @@ def _own(model: Model, x_T: Array | None, held_out: Array | None) -> Target:
         raise ModelError(
             "fit_grid: give the starting states x_T of your model, an array of shape (batch, …), two or more"
         )
-    if getattr(model.process, "components", 1) > 1:
-        raise ModelError(f"fit: {model.process!r} is a system; fits are for one state")
+    one_state("fit", model.process)
     if model.process.anchored:
         raise ModelError("fit_grid: give a problem for a process with an anchor, so that the anchor is known")
     half = len(x_T) if held_out is not None else (len(x_T) + 1) // 2

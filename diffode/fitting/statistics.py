@@ -29,6 +29,7 @@ from diffode.models import GaussianMixture, Model
 from diffode.models.base import Array, like, namespace
 from diffode.models.exact import ExactDenoiser
 from diffode.plan import Level
+from diffode.sampling import one_state
 from diffode.statistics import ModelStatistics
 
 _FEW = 8
@@ -88,8 +89,8 @@ def fit_statistics(
     Raises
     ------
     ModelError
-        If the process has an anchor, the samples are no array, a count is not positive, λ does not increase, or the
-        model returns what is not finite.
+        If the process has an anchor or is a system, the samples are no array, a count is not positive, λ does not
+        increase, or the model returns what is not finite.
 
     Examples
     --------
@@ -104,6 +105,7 @@ def fit_statistics(
     if not isinstance(model, Model) or model.process.anchored:
         raise ModelError(f"fit_statistics: needs a model of a process without an anchor, not {model!r}")
     process = model.process
+    one_state("fit_statistics", process)
     values = uniform_lambda(process, 120, start=process.t_far).lam if lam is None else lam
     knots = np.asarray(values, dtype=float)
     for name, count in (("nodes", nodes), ("samples", samples), ("batch", batch)):

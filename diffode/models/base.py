@@ -47,6 +47,11 @@ def namespace(x: Array) -> Any:
     return torch
 
 
+def number(x: Array) -> float:
+    """The number in an array of one entry; of a tensor without the graph that made it."""
+    return float(x if isinstance(x, (np.ndarray, np.generic)) else x.detach())
+
+
 class Model(ABC):
     """What every model has.
 

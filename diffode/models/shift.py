@@ -46,7 +46,7 @@ def matched(process: Process, level: Level, x: Array, window: float, spacing: fl
     Raises
     ------
     ModelError
-        If the window or the spacing is not positive, or a sample has one entry.
+        If the window or the spacing is not positive, the spread negative, or a sample has one entry.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def matched(process: Process, level: Level, x: Array, window: float, spacing: fl
     >>> matched(process, process.level(2.0), x, window=4.0, spacing=0.5).t.ravel()
     array([1.5, 4. ])
     """
-    check_window(window, spacing)
+    check_window(window, spacing, spread)
     if len(x) and np.prod(x.shape[1:]) < 2:
         raise ModelError(f"time shift: a sample needs two entries to have a variance, but x has shape {tuple(x.shape)}")
     flat = x.reshape(len(x), -1)
@@ -71,11 +71,13 @@ def matched(process: Process, level: Level, x: Array, window: float, spacing: fl
     return process.level(best.reshape(-1, *(1,) * (x.ndim - 1)))
 
 
-def check_window(window: float, spacing: float) -> None:
-    """Raise ModelError unless both are positive."""
+def check_window(window: float, spacing: float, spread: float = 0.0) -> None:
+    """Raise ModelError unless window and spacing are positive, and the variance is not negative."""
     for name, value in (("window", window), ("spacing", spacing)):
         if not 0 < value < float("inf"):
             raise ModelError(f"time shift: {name} must be a positive number, not {value}")
+    if not 0 <= spread < float("inf"):
+        raise ModelError(f"time shift: spread is the variance of the data, a number of at least 0, not {spread}")
 
 
 @catalogued("wrapper", f"{_DPM}; official code, sampler/deis_sampler.py (the network is told the shifted time)")
@@ -96,7 +98,7 @@ class TimeShifted(Wrapped):
     Raises
     ------
     ModelError
-        If the window or the spacing is not positive.
+        If the window or the spacing is not positive, or the spread negative.
 
     Examples
     --------
@@ -111,7 +113,7 @@ class TimeShifted(Wrapped):
         self, model: Model, window: float, spacing: float = 1e-3, cutoff: float = 0.3, spread: float = 0.0
     ) -> None:
         super().__init__(model)
-        check_window(window, spacing)
+        check_window(window, spacing, spread)
         self.window, self.spacing, self.cutoff, self.spread = window, spacing, cutoff, spread
 
     def predict(

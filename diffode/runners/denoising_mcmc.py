@@ -21,11 +21,12 @@ from diffode.backends.base import seeded
 from diffode.catalogue import catalogued
 from diffode.errors import ModelError, SolverError
 from diffode.grids import TimeGrid
+from diffode.kinds import shown
 from diffode.models import Model
 from diffode.models.base import namespace
 from diffode.models.exact import ExactDenoiser
 from diffode.plan import Level
-from diffode.sampling import sample
+from diffode.sampling import one_state, sample
 from diffode.solvers import Solver, get_solver
 from diffode.solvers.langevin import langevin
 
@@ -97,6 +98,12 @@ class Chain:
         within, between = float(np.mean(np.var(trace, axis=0, ddof=1))), float(np.var(trace.mean(axis=0), ddof=1))
         return float(np.sqrt((len(trace) - 1) / len(trace) + between / within)) if within else float("inf")
 
+    def __repr__(self) -> str:
+        return (
+            f"<denoising MCMC: {len(self.samples)} draws of shape {tuple(self.x.shape)} ({self.x.dtype}), "
+            f"{len(self.visited) - 1} sweeps over {len(self.levels)} levels, nfe {self.nfe}>"
+        )
+
 
 @catalogued("runner", "arXiv:2209.14593, Algorithm 1 (denoising Langevin–Gibbs); official code Demo.ipynb")
 def denoising_mcmc(
@@ -157,7 +164,8 @@ def denoising_mcmc(
     Raises
     ------
     ModelError
-        If x or the model are not what `sample` takes, or there is no posterior.
+        If x or the model are not what `sample` takes, x holds no state, the model moves a system or returns what is not
+        finite (which sweep and t), or there is no posterior.
     SolverError
         If a number is out of its range, or the end is not below all levels.
 
@@ -173,7 +181,8 @@ def denoising_mcmc(
     """
     arrays = get_backend(backend)
     arrays.check_state(x)
-    _check_numbers(levels, start=start, draws=draws, skip=skip, burn=burn, eta=eta, steps=steps)
+    _check_numbers(levels, start=start, draws=draws, skip=skip, burn=burn, eta=eta, steps=steps, seed=seed)
+    one_state("denoising_mcmc", levels.process, x)
     if not isinstance(model, Model) or model.process != levels.process or model.process.anchored:
         raise ModelError(f"denoising_mcmc: needs a model of {levels.process!r}, without an anchor, not {model!r}")
     last = levels.process.level(levels.process.t_min if end is None else end)
@@ -181,6 +190,8 @@ def denoising_mcmc(
         raise SolverError(f"denoising_mcmc: end={last.t} is not below all levels; take a smaller one")
     chain = _Gibbs(arrays, model, levels, _posterior(model, posterior), eta, scaled, likeliest, seed)
     state = (x, np.full(len(x), start))
+    rule = get_solver(solver)
+    draws_noise = not rule.plan(_down(levels, state, last, steps)).is_deterministic
     chain.visited.append(state[1])
     for _ in range(burn):
         state = chain.sweep(*state)
@@ -191,8 +202,7 @@ def denoising_mcmc(
             state = chain.sweep(*state)
             best = _smaller(levels, best, state) if smallest else state
         grid = _down(levels, best, last, steps)
-        rule = get_solver(solver)
-        noise = None if rule.plan(grid).is_deterministic else _other_seed(seed, number)
+        noise = _other_seed(seed, number) if draws_noise else None
         out = sample(model, rule, grid, best[0], backend=backend, noise=noise, trajectory=False)
         samples.append(out.x)
         taken.append(best[1])
@@ -226,6 +236,10 @@ class _Gibbs:
         size = 0.5 * self.eta * (level.sigma**2 if self.scaled else np.ones_like(level.sigma))
         pull, push = langevin(size)
         score, z = self.model.predict(x, level, "score"), self.arrays.normal(self.seed, 2 * count, x)
+        if not self.arrays.finite(score):
+            odd = np.array([not self.arrays.finite(part) for part in score])
+            at = shown(level.t.ravel()[odd][0])
+            raise ModelError(f"denoising_mcmc: the model returned NaN or ∞ in sweep {count}, at t={at}")
         x = self.arrays.combine([(1.0, x), (pull, score), (push, z)])
         if not self.arrays.finite(x):
             raise ModelError(f"denoising_mcmc: the chain diverged in sweep {count}; take a smaller eta")

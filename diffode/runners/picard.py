@@ -26,8 +26,9 @@ from diffode.catalogue import catalogued
 from diffode.errors import SolverError
 from diffode.grids import TimeGrid
 from diffode.models import Model
+from diffode.models.base import number
 from diffode.plan import Plan, Row, reads
-from diffode.sampling import checked, compile, entered, unused
+from diffode.sampling import checked, compile, entered, one_state, unused
 from diffode.solvers import Solver
 
 Array = Any
@@ -136,7 +137,8 @@ def sample_picard(
     SolverError
         If the rule looks at earlier steps, or an argument makes no sense.
     ModelError
-        If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t).
+        If x_T or an output of the model has a wrong type or shape, or is not finite (which step and t); x_T holds no
+        state; or the model moves a system.
 
     Warns
     -----
@@ -154,6 +156,9 @@ def sample_picard(
     (True, True)
     """
     arrays = checked("sample_picard", model, x_T, backend)
+    one_state("sample_picard", model.process, x_T)
+    if "tol" in options:
+        raise SolverError(f"sample_picard: there is no tol=; give tolerance={options['tol']!r}")
     plan = compile(solver, model.process, grid, **options)
     steps = grid.steps
     width, most = (_count(name, n, steps) for name, n in (("window", window), ("max_sweeps", max_sweeps)))
@@ -224,7 +229,7 @@ class _Sweeps:
         return [x, *(self._noise[name] for name in self._parts[i].inputs[1:])]
 
     def _far(self, i: int, change: Array) -> float:
-        rms = float((change * change).reshape(len(change), -1).mean(1).max()) ** 0.5
+        rms = number((change * change).reshape(len(change), -1).mean(1).max()) ** 0.5
         return rms / self._scale(i)
 
     def _scale(self, i: int) -> float:
@@ -245,8 +250,6 @@ def _split(plan: Plan) -> list[Plan]:
     SolverError
         If a step reads what an earlier one left.
     """
-    if plan.beside:
-        raise SolverError(f"sample_picard: {plan.solver} moves a system; the sweeps are for one state")
     noises, parts, rows = {row.out for row in plan.noises}, list[Plan](), list[Row]()
     for row in plan.rows:
         if row.out not in noises:
