@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
@@ -19,6 +20,19 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=1)
     return f"no {kind} named {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}")
+
+
+def placed(path: str | Path) -> Path:
+    """A file to write; DiffodeError where its folder does not exist.
+
+    >>> placed("nowhere/fit.json")
+    Traceback (most recent call last):
+    diffode.errors.DiffodeError: cannot write nowhere/fit.json: there is no folder nowhere; make it first
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DiffodeError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    return path
 
 
 class DiffodeError(ValueError):

@@ -97,6 +97,7 @@ GRID = de.grids.karras(PROCESS, 4)
 MODEL = de.Gaussian([0.0, 0.0], [1.0, 1.0]).denoiser(PROCESS)
 X = np.ones((3, 2))
 CLOSED = de.sample(MODEL, "dpmpp_2m", GRID, X, open_end=True)
+STATISTICS = de.ModelStatistics(*(np.arange(4.0) for _ in range(4)))
 REST = de.TimeGrid(PROCESS, t=[PROCESS.t_min, PROCESS.t_min / 2])
 
 
@@ -186,6 +187,19 @@ MISUSE: dict[str, tuple[Callable[[], Any], str]] = {
     "empty memory": (lambda: ruled(lambda step: step.memory["v"]), r"it holds nothing; use step.memory.get\('v', def"),
     "no brackets": (lambda: de.solver(lambda step: step.x), r"write @solver\(order=…, prediction=…\) above the rule"),
     "no prediction": (lambda: de.solver(order=1), "order and prediction are always claimed"),
+    # files
+    **{
+        f"folder of {kind}": (write, "cannot write nodir/x.*: there is no folder nodir; make it first")
+        for kind, write in {
+            "a fit": lambda: de.fit("mixture_2d", 4, samples=8).save("nodir/x.json"),
+            "a fitted grid": lambda: de.fit("mixture_2d", 4, "grid", samples=8, nodes=9).save("nodir/x.json"),
+            "a grid": lambda: de.grids.save(GRID, "nodir/x.json"),
+            "a certificate": lambda: de.verify("ddim", fast=True).to_json("nodir/x.json"),
+            "a proof": lambda: de.prove("ddim").to_json("nodir/x.json"),
+            "statistics": lambda: STATISTICS.save("nodir/x.json"),
+            "compressed statistics": lambda: STATISTICS.save("nodir/x.npz"),
+        }.items()
+    },
     # names
     "odd name": (lambda: de.get_solver("mine:rule"), "a file ends in .py, and its solver follows a colon"),
     "far from all": (lambda: de.get_solver("nosuch"), "no solver named 'nosuch'; see `diffode list`"),

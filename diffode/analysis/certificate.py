@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffode.analysis.slopes import Slope, Verdict
+from diffode.errors import placed
 
 if TYPE_CHECKING:
     from diffode.analysis.order.proof import OrderProof
@@ -152,7 +153,7 @@ class Certificate:
         """The certificate as JSON text; written to a file if one is named."""
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            placed(path).write_text(text + "\n", encoding="utf-8")
         return text
 
     def to_html(self, path: str | Path) -> Path:

@@ -19,7 +19,7 @@ import diffode
 from diffode.analysis.derivation.spectra import eigenvalues
 from diffode.analysis.endpoint import reference
 from diffode.backends import execute, get_backend
-from diffode.errors import DiffodeError, GridError, ModelError, unknown
+from diffode.errors import DiffodeError, GridError, ModelError, placed, unknown
 from diffode.fitting.fit import function_of
 from diffode.fitting.keeping import Keeper
 from diffode.grids import NAMES, TimeGrid
@@ -354,7 +354,7 @@ class SearchedGrid:
 
     def save(self, path: str | Path) -> None:
         """Write the grid file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        placed(path).write_text(self.to_json(), encoding="utf-8")
 
     def __str__(self) -> str:
         facts, lines = self.provenance, [f"{self.provenance['method']} on {self.provenance['problem']}"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import diffode
+from diffode.errors import placed
 from diffode.grids import TimeGrid
 from diffode.grids import load as load_grid
 from diffode.grids.grid import level_of
@@ -68,7 +69,7 @@ class Fit:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON file: `de.get_solver(path)` is the solver, `de.grids.load(path, process)` the grid."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        placed(path).write_text(self.to_json(), encoding="utf-8")
 
     def __str__(self) -> str:
         facts = self.provenance

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffode.errors import GridError
+from diffode.errors import GridError, placed
 from diffode.grids.grid import TimeGrid, check_steps, level_of, noiseless
 from diffode.grids.restart import RestartGrid
 from diffode.process import Process
@@ -48,7 +48,7 @@ def dumps(grid: TimeGrid, **facts: Any) -> str:
 
 def save(grid: TimeGrid, path: str | Path, **facts: Any) -> None:
     """Write a grid to a JSON file; see `dumps`."""
-    Path(path).write_text(dumps(grid, **facts), encoding="utf-8")
+    placed(path).write_text(dumps(grid, **facts), encoding="utf-8")
 
 
 def load(path: str | Path, process: Process, n: int | None = None) -> TimeGrid:

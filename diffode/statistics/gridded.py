@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from diffode.errors import SolverError, unknown
+from diffode.errors import SolverError, placed, unknown
 from diffode.kinds import Number, package_of
 from diffode.statistics.closed import Growth, Statistics
 
@@ -171,10 +171,10 @@ class ModelStatistics(Statistics):
         arrays = {name: getattr(self, name) for name in ("lam", "l", "s", "b")}
         words = {"format": FORMAT, "integration": self.integration, "provenance": dict(self.provenance)}
         if _suffix(path) == ".npz":
-            np.savez_compressed(path, allow_pickle=False, words=np.array(json.dumps(words)), **arrays)
+            np.savez_compressed(placed(path), allow_pickle=False, words=np.array(json.dumps(words)), **arrays)
             return
         lists = {name: values.tolist() for name, values in arrays.items()}
-        Path(path).write_text(json.dumps({**words, **lists}, ensure_ascii=False) + "\n", encoding="utf-8")
+        placed(path).write_text(json.dumps({**words, **lists}, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(path: str | Path) -> ModelStatistics:

@@ -24,7 +24,7 @@ import numpy as np
 from diffode.analysis.derivation.spectra import SpectrumLike, eigenvalues
 from diffode.analysis.moments import Spectrum, gaussian_prediction
 from diffode.analysis.stability.steps import step_maps
-from diffode.errors import DiffodeError, GridError, SolverError
+from diffode.errors import DiffodeError, GridError, SolverError, placed
 from diffode.grids import NAMES, TimeGrid, uniform_t
 from diffode.grids.grid import level_of
 from diffode.grids.stored import dumps
@@ -189,7 +189,7 @@ class GridOptimum:
 
     def save(self, path: str | Path) -> None:
         """Write the grid file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        placed(path).write_text(self.to_json(), encoding="utf-8")
 
     def __str__(self) -> str:
         lam = ", ".join(f"{level.lam:.4g}" for level in self.grid)

@@ -21,7 +21,7 @@ from diffode.analysis.derivation.parameters import Range, Subject, subject
 from diffode.analysis.derivation.writing import text
 from diffode.analysis.order.fixed_point import probe
 from diffode.analysis.verification import verify
-from diffode.errors import SolverError, unknown
+from diffode.errors import SolverError, placed, unknown
 from diffode.series import rational
 from diffode.solvers import Solver
 
@@ -125,7 +125,7 @@ class Optimum:
 
     def save(self, path: str | Path) -> None:
         """Write the solver file."""
-        Path(path).write_text(self.source(Path(path).stem), encoding="utf-8")
+        placed(path).write_text(self.source(Path(path).stem), encoding="utf-8")
 
     def __str__(self) -> str:
         verb = "minimised" if self.objective == "error-constant" else "maximised"

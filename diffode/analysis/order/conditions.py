@@ -25,7 +25,7 @@ import sympy
 from diffode.analysis.order.laboratory import Laboratory, remembers
 from diffode.analysis.order.symbols import symbols
 from diffode.analysis.order.trees import Tree, density
-from diffode.errors import PlanError
+from diffode.errors import PlanError, placed
 from diffode.series import rational
 from diffode.solvers import Solver, get_solver
 
@@ -128,7 +128,7 @@ class OrderConditions:
         whole = {"solver": self.solver, "order": self.order, "ratios": self.ratios, "conditions": rows}
         text = json.dumps(whole, indent=2, ensure_ascii=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            placed(path).write_text(text + "\n", encoding="utf-8")
         return text
 
     def _repr_html_(self) -> str:

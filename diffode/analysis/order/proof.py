@@ -25,7 +25,7 @@ from diffode.analysis.order.fixed_point import probe, rates
 from diffode.analysis.order.laboratory import Laboratory
 from diffode.analysis.order.modular import PRIME, RoundedLiteral, reconstructed, residue
 from diffode.analysis.order.trees import Tree, density
-from diffode.errors import PlanError, SolverError, unknown
+from diffode.errors import PlanError, SolverError, placed, unknown
 from diffode.kinds import WORDS
 from diffode.solvers import Solver, get_solver
 
@@ -119,7 +119,7 @@ class OrderProof:
 
         text = written(self)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            placed(path).write_text(text, encoding="utf-8")
         return text
 
 
