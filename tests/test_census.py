@@ -14,6 +14,7 @@ import pytest
 import diffode as de
 from diffode.analysis import census
 from diffode.cli import main
+from diffode.cli.certifying import list_found
 
 RULE = """
 from diffode import phi, solver
@@ -151,9 +152,22 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("DIFFODE_CERTIFICATES", str(tmp_path / "kept"))
     assert main(["certify", "ddim", "dpmpp_3m", "--workers", "1", "--json", str(tmp_path / "out.json")]) == 0
     assert [e["order"] for e in json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))] == [1.0, 2.0]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["name", "claimed", "found", "verdict"]
+    assert lines[1] == ["ddim", "1", "1", "as", "declared"]
+    assert lines[2] == ["dpmpp_3m", "3", "2", "as", "declared", "(registered", "as", "reaching", "2)"]
+    assert lines[3][:6] == ["2", "solvers,", "2", "as", "they", "declare;"]
     file = tmp_path / "mine.py"
     file.write_text(RULE.replace("order=1", "order=2"), encoding="utf-8")
     assert main(["certify", str(file), "--workers", "1"]) == 1
-    assert "mine: claimed order 2: FAIL order_proof, order 1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mine: claimed order 2: FAIL order_proof, order 1" in said
+    assert ["mine", "2", "1", "FAIL"] in [line.split() for line in said.splitlines()]
     assert main(["certify", "ddim", "--workers", "0"]) == 2
     assert main(["certify", "dim"]) == 2
+
+
+def test_of_many_those_short_of_their_claim_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["ddim", "dpmpp_3m"]
+    list_found({name: de.verify(name, fast=True).as_dict() for name in names}, everyone=False)
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [["dpmpp_3m", "3", "2"]]
