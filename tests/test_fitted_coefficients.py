@@ -100,7 +100,7 @@ def test_an_interrupted_fit_keeps_its_best_and_goes_on_from_it(method: str, tmp_
     losses: list[float] = []
 
     def stop(done: int, total: int, loss: float) -> None:
-        assert 0 < done <= total
+        assert 0 <= done <= total
         losses.append(loss)
         if len(losses) == 7:
             raise KeyboardInterrupt
@@ -116,6 +116,33 @@ def test_an_interrupted_fit_keeps_its_best_and_goes_on_from_it(method: str, tmp_
     assert resumed.provenance["train"]["after"] <= broken.provenance["train"]["after"]
     with pytest.raises(DiffodeError, match="is not a checkpoint of this fit"):
         fitted(method, seed=1, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            lambda method=method, **told: fitted(method, **told)
+            for method in ("bns", "s4s", "bespoke", "amed", "usf", "dc")
+        ),
+        *(
+            lambda method=method, **told: fit("mixture_1d", 4, "grid", method=method, samples=8, **told)
+            for method in ("ld3", "evolution")
+        ),
+    ],
+)
+def test_progress_is_told_before_the_teacher_and_an_interrupt_there_goes_through(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, float]] = []
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffode.fitting.grids.reference", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        call(progress=lambda done, total, loss: calls.append((done, loss)))
+    assert calls == [(0, float("inf"))]
 
 
 def test_a_keeper_without_a_candidate_lets_the_interrupt_through() -> None:

@@ -57,7 +57,8 @@ def fit_coefficients(target: Any, nfe: int, *, method: str = "olss", **options: 
         - grid : str or TimeGrid. "uniform_lambda" by default.
         - seed : int. Of the states that are drawn, and of what a search draws.
         - name : str. Of the solver; the method and the budget by default.
-        - progress : callable. Called with (runs done, runs expected, least loss), where a fit takes many runs.
+        - progress : callable. Called with (runs done, runs expected, least loss), where a fit takes many runs;
+          first with 0 runs done, before the teacher's end points are found.
         - checkpoint : str or Path. A JSON file with the best so far: an interrupted fit goes on from it.
         - process, x_T, held_out, samples. See `diffode.fitting.grids.target_of`.
 

@@ -15,7 +15,7 @@ import numpy as np
 from diffode.errors import DiffodeError
 
 Progress = Callable[[int, int, float], None]
-"""Called with (candidates tried, expected in all, the least loss so far)."""
+"""Called with (candidates tried, expected in all, the least loss so far); first with 0 tried, before the teacher."""
 
 _PAUSE = 2.0
 """Seconds between two writings of the checkpoint."""
@@ -24,6 +24,9 @@ _PAUSE = 2.0
 class Keeper:
     """Keeps the best candidate of a search; Ctrl-C inside `with` ends the search, and the best is kept.
 
+    Before the first candidate there is nothing to keep, as while the teacher's end points are found: Ctrl-C goes
+    through.
+
     Parameters
     ----------
     key : mapping
@@ -31,7 +34,7 @@ class Keeper:
     total : int
         How many candidates are expected.
     progress : callable, optional
-        Called with (tried, total, least loss).
+        Called with (tried, total, least loss), first with 0 tried; make the keeper before what takes long.
     checkpoint : str or Path, optional
         A JSON file with the best so far; a search with the same key goes on from it.
 
@@ -65,6 +68,8 @@ class Keeper:
             raise DiffodeError(f"fit: cannot write checkpoint={checkpoint!s}: there is no folder {self.path.parent}")
         if self.path is not None and self.path.exists():
             self._resume(self.path)
+        if self.progress is not None:
+            self.progress(0, self.total, self.loss)
 
     def _resume(self, path: Path) -> None:
         try:

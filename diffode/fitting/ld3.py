@@ -226,7 +226,6 @@ def fit_ld3(
     if not rule.plan(begin).is_deterministic:
         raise DiffodeError(f"fit_ld3: {rule.name} draws noise, so its end points are not its teacher's; take another")
     pupil = _Pupil(where, rule, variable, decoupled, feature, steps)
-    wanted, unseen = (pupil.seen(x) for x in where.ends)
     first = np.concatenate([shares(begin, variable), np.zeros(steps - 1 if decoupled else 0)])
     x, generator = where.train, np.random.default_rng(seed)
     facts: dict[str, Any] = {
@@ -238,6 +237,8 @@ def fit_ld3(
         "radius": radius,
     }
     key = where.key("ld3", begin, rounds=rounds, **facts)
+    keeper = Keeper(key, rounds * (len(first) + 1), progress, checkpoint)
+    wanted, unseen = (pupil.seen(x) for x in where.ends)
 
     def off(parameters: np.ndarray, x: Array, wanted: np.ndarray) -> np.ndarray:
         try:
@@ -247,7 +248,6 @@ def fit_ld3(
             return np.full(wanted.size, _LOST)
         return np.nan_to_num(found, nan=_LOST, posinf=_LOST, neginf=-_LOST).ravel()
 
-    keeper = Keeper(key, rounds * (len(first) + 1), progress, checkpoint)
     best = descend(lambda u: off(u, x, wanted), keeper, rounds if not radius else _BETWEEN, first)
     for _ in range(_BETWEEN, rounds if radius else 0, _BETWEEN):
         if keeper.interrupted:
