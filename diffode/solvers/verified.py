@@ -73,19 +73,30 @@ def fingerprint(solver: Solver) -> str:
         solver.rule.__qualname__,
         repr(sorted(solver.options.items())),
         *(_code(file.read_text(encoding="utf-8")) for file in files),
-        *(fingerprint(value) for value in solver.options.values() if isinstance(value, Solver)),
+        *(fingerprint(base) for base in _bases(solver)),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def _bases(solver: Solver) -> list[Solver]:
+    """The solvers that a transform is made of, told by themselves or by their names."""
+    from diffode.solvers.registry import get_solver  # which needs the families, and these this package
+
+    named = [get_solver(value) for key, value in solver.options.items() if key == "base" and isinstance(value, str)]
+    return [*(value for value in solver.options.values() if isinstance(value, Solver)), *named]
+
+
 def _needed(path: Path) -> tuple[Path, ...]:
-    """A rule's file, the modules of this package that it imports, directly or not, and those that families share."""
+    """A rule's file, the modules of formulas that it imports, directly or not, and those that families share."""
     here = Path(__file__).parent
     shared = [here / name for name in _SHARED]
     found = [path]
     for file in found:
-        names = re.findall(r"^from diffode\.solvers\.(\w+) import", file.read_text(encoding="utf-8"), re.MULTILINE)
+        text = file.read_text(encoding="utf-8")
+        names = re.findall(r"^from diffode\.solvers\.(\w+) import", text, re.MULTILINE)
         more = [here / f"{name}.py" for name in names if name not in ("base", "registry")]
+        if re.search(r"^from diffode\.statistics\b", text, re.MULTILINE):
+            more += sorted((here.parent / "statistics").glob("*.py"))
         found += [file for file in dict.fromkeys(more) if file not in (*found, *shared)]
     return (*found, *shared)
 
