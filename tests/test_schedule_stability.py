@@ -64,7 +64,7 @@ def test_a_chain_of_steps_is_the_law(solver: Solver) -> None:
     """What the start comes to after all steps, from the matrices, is the gain of the exact law."""
     process, data = de.VP(), de.Gaussian([0.0, 0.0], [1.0, 0.02])
     grid = de.grids.uniform_lambda(process, 7)
-    run = Run.of(solver, Guidance.of(data), grid)
+    run = Run.of(solver, Guidance.of(data, data), grid)  # branches that are one, for a rule that asks for both
     noise = run.plan.noises
     out = de.law(run.plan, data)
     start = run.units[0] ** 2 * (run.gains(1.0)[0, -1] * run.units[-1] / run.units[0]) ** 2
@@ -269,7 +269,7 @@ def test_step_maps_carry_the_noise_of_a_step_once() -> None:
     """Two stages that share noise within a step: as many normals as the step draws, none from before."""
     plan = de.compile("dpmpp_sde", de.EDM(), de.grids.karras(de.EDM(), 3))
     guidance = Guidance(np.array([0.3]))
-    for step in step_maps(plan, lambda prediction, level: guidance.slope(prediction, level, 1.0)):
+    for step in step_maps(plan, lambda prediction, level, _: guidance.slope(prediction, level, 1.0)):
         assert step.noise.shape == (1, 1, 2)
 
 

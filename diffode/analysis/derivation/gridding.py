@@ -117,7 +117,7 @@ class GaussianError(GridLoss):
         plan = self.solver.plan(TimeGrid(self.process, levels=levels))
         e = self.values[:, None]
         spectrum = Spectrum(e, 0 * e, np.eye(1))
-        maps = step_maps(plan, lambda prediction, level: gaussian_prediction(prediction, level, spectrum)[0])
+        maps = step_maps(plan, lambda prediction, level, _: gaussian_prediction(prediction, level, spectrum)[0])
         covariance = (spectrum.marginal(levels[0])[1] + 0 * e)[..., None, None]
         for m in maps:
             covariance = m.matrix @ covariance @ np.swapaxes(m.matrix, -1, -2) + m.noise @ np.swapaxes(m.noise, -1, -2)

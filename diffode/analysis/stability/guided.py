@@ -109,13 +109,13 @@ class Guidance:
         e, other = np.unique(np.stack([self.eigenvalues, self.unconditional]), axis=1)
         return Guidance(e, other)
 
-    def slope(self, prediction: str, level: Level, scale: Any) -> Any:
-        """∂ prediction/∂x at a level, for scales that broadcast against the eigenvalues."""
+    def slope(self, prediction: str, level: Level, scale: Any, output: str | None = None) -> Any:
+        """∂ prediction/∂x of a branch at a level, for scales that broadcast against the eigenvalues."""
         own = self._slope(prediction, level, self.eigenvalues)
-        if self.unconditional is None and not told(prediction, level):
+        if output == "conditional" or (self.unconditional is None and not told(prediction, level)):
             return own + 0 * scale
         other = self._broad(prediction, level)
-        return other + scale * (own - other)
+        return other + (0 if output == "unconditional" else 1) * scale * (own - other)
 
     @staticmethod
     def _slope(prediction: str, level: Level, eigenvalues: np.ndarray) -> Any:
@@ -173,7 +173,7 @@ def told(prediction: str, level: Level) -> bool:
 class Sharpened(Model):
     r"""The model of p^w at every noise level: guidance against an infinitely broad unconditional law.
 
-        ε_w = w ε
+        ε_w = w ε,    ε_u = 0
 
     In pure noise (α = 0) what ε does not tell is predicted without guidance.
 
@@ -201,8 +201,9 @@ class Sharpened(Model):
     ) -> Any:
         level = at or level  # as the exact model, which then speaks of that level throughout
         if not told(prediction, level):
-            return self.model.predict(x, level, prediction, to=to, output=output)
+            return self.model.predict(x, level, prediction, to=to)
         return super().predict(x, level, prediction, to=to, output=output)
 
     def native(self, x: Any, level: Level, output: str | None = None, to: Level | None = None) -> Any:
-        return self.scale * self.model.predict(x, level, "eps", to=to, output=output)
+        share = {"conditional": 1.0, "unconditional": 0.0}.get(output or "", self.scale)
+        return share * self.model.predict(x, level, "eps", to=to)

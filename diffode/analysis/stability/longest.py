@@ -71,7 +71,7 @@ def largest_rate(solver: Solver, h: float) -> float:
     point = Guidance(np.zeros(1))
 
     def grows(rates: np.ndarray) -> np.ndarray:
-        maps = step_maps(plan, lambda prediction, level: point.slope(prediction, level, rates[:, None]))
+        maps = step_maps(plan, lambda prediction, level, _: point.slope(prediction, level, rates[:, None]))
         radius = step_radii(plan, maps, point)[-2, :, 0]
         return radius * np.exp(-h) > 1 + 1e-9
 

@@ -159,7 +159,7 @@ def settled_step(solver: Solver, h: float, rates: np.ndarray) -> tuple[np.ndarra
     if plan.is_deterministic:
         raise PlanError(f"mean_square: {solver.name} draws no noise; see de.stability for its regions")
     point = Guidance(np.zeros(1))
-    maps = step_maps(plan, lambda prediction, level: point.slope(prediction, level, rates[:, None]))
+    maps = step_maps(plan, lambda prediction, level, _: point.slope(prediction, level, rates[:, None]))
     matrix, noise = scaled_steps(plan, maps, point)[-2]
     return matrix[:, 0], noise[:, 0]
 
@@ -203,7 +203,7 @@ def second_moments(plan: Plan, data: GaussianMixture) -> np.ndarray:
     guidance = Guidance(spectrum.eigenvalues)
     second = guidance.deviations(plan.levels[:1])[0][:, None, None] ** 2
     out = [second[:, 0, 0]]
-    for step in step_maps(plan, lambda prediction, level: guidance.slope(prediction, level, 1.0)):
+    for step in step_maps(plan, lambda prediction, level, _: guidance.slope(prediction, level, 1.0)):
         second = step.matrix @ second @ np.swapaxes(step.matrix, -1, -2) + step.noise @ np.swapaxes(step.noise, -1, -2)
         out.append(np.broadcast_to(second[..., 0, 0], spectrum.eigenvalues.shape))
     return np.array(out)

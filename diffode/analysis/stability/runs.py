@@ -57,7 +57,9 @@ class Run:
 
     def maps(self, scale: Any) -> list[StepMap]:
         """The matrices of all steps at scales that broadcast against the eigenvalues."""
-        return step_maps(self.plan, lambda prediction, level: self.guidance.slope(prediction, level, scale))
+        return step_maps(
+            self.plan, lambda prediction, level, output: self.guidance.slope(prediction, level, scale, output)
+        )
 
     @cached_property
     def units(self) -> np.ndarray:

@@ -23,8 +23,8 @@ from diffode.kinds import divide
 from diffode.plan import Combine, Evaluate, Level, Plan, Row
 from diffode.prediction import basis
 
-Slope = Callable[[str, Level], Any]
-"""(prediction, level) → ∂ prediction/∂x there, any arrays that broadcast against each other."""
+Slope = Callable[[str, Level, str | None], Any]
+"""(prediction, level, branch) → ∂ prediction/∂x there, any arrays that broadcast against each other."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _pushed(
             terms = [(c, columns[name]) for c, name in row.terms]
             columns[row.out] = _sum(terms, width)
         elif isinstance(row, Evaluate):
-            columns[row.out] = _sum([(slope(row.prediction, row.at or row.level), columns[row.x])], width)
+            columns[row.out] = _sum([(slope(row.prediction, row.at or row.level, row.output), columns[row.x])], width)
         else:
             columns[row.out] = _sum([(w, columns[f"z{k}"]) for k, w in weights[row.out].items()], width)
     return columns
