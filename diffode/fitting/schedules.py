@@ -76,7 +76,10 @@ def forecast(
     >>> forecast(known, np.array([1.0, 3.0]), np.array([[0, 0], [0, 1]]), length=1.0).round(2)
     array([1., 2.])
     """
-    kernel = lambda p, q: np.exp(-np.sum(p[:, None] != q[None], axis=-1) / length)  # noqa: E731
+
+    def kernel(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return np.exp(-np.sum(p[:, None] != q[None], axis=-1) / length)
+
     mean = values.mean()
     weights = np.linalg.solve(kernel(known, known) + noise * np.eye(len(known)), values - mean)
     return mean + kernel(asked, known) @ weights
@@ -190,9 +193,9 @@ class _Search:
         if not made:  # there is nothing left near the best
             made = {b"": self._drawn()}
         asked = np.array(list(made.values()))
-        flat = lambda genes: np.reshape(genes, (len(genes), -1))  # noqa: E731
+        known, wanted = (np.reshape(genes, (len(genes), -1)) for genes in (np.array(self.known), asked))
         values = np.minimum(self.values, np.median(self.values) + 3)
-        told = forecast(flat(np.array(self.known)), values, flat(asked), length=self.steps)
+        told = forecast(known, values, wanted, length=self.steps)
         for i in np.argsort(told, kind="stable")[:batch]:
             self.foretold.append((float(told[i]), self.run(asked[i])))
 
